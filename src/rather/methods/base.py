@@ -1,0 +1,172 @@
+"""What a method is: a named composition with defaults from its paper.
+
+A method file holds a docstring (equation, source, what differs from DPO), an options model and one ``Method``. Nothing
+else in the library knows the method by name: the registry, the command line, the docs and the conformance suite read
+the ``Method``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
+
+from rather.errors import UserError, nearest
+from rather.objectives.anchors import Likelihood
+from rather.objectives.base import Objective
+from rather.objectives.labels import FlipCorrected, Hard, Smoothed, Soft
+from rather.objectives.links import Link
+from rather.objectives.margins import Offset
+from rather.objectives.preference import Preference
+from rather.objectives.scores import Reduction
+
+Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens"]
+"""What a method needs of data and policy.
+
+``pairs``: edges; ``lists``: several edges with one winner are used jointly (one edge is fine too); ``marks``:
+desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference scores;
+``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token scores.
+"""
+
+
+class LabelOptions(BaseModel):
+    """A label model chosen by hand; wraps the link of any pairwise method."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Literal["hard", "smoothed", "flip_corrected", "soft"] | None = Field(
+        None, description="what is believed about labels; inferred from a given rate when left out"
+    )
+    smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of wrong labels to smooth over (cDPO)")
+    flip_rate: float = Field(0.0, ge=0, lt=0.5, description="rate of flipped labels to correct for, unbiased (rDPO)")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> LabelOptions:
+        if self.smoothing and self.flip_rate:
+            raise ValueError("give either labels.smoothing or labels.flip_rate, not both")
+        return self
+
+    def build(self) -> Hard:
+        model = self.model or ("smoothed" if self.smoothing else "flip_corrected" if self.flip_rate else "hard")
+        return {
+            "hard": Hard,
+            "smoothed": lambda: Smoothed(self.smoothing),
+            "flip_corrected": lambda: FlipCorrected(self.flip_rate),
+            "soft": Soft,
+        }[model]()
+
+
+class MethodOptions(BaseModel):
+    """Options of a method; every field is a flag of ``rather train`` and a key of its YAML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PairOptions(MethodOptions):
+    """Options that every pairwise method has; a method's own options extend them and set its paper's defaults."""
+
+    beta: float = Field(0.1, gt=0, description="scale of the implicit reward")
+    reduce: Reduction = Field("sum", description="a response's score: sum or mean over its tokens")
+    labels: LabelOptions = Field(LabelOptions(), description="label model around the link")
+    margin_scale: float = Field(0.0, ge=0, description="factor on the data's margin column, asked of each pair")
+    sft: float = Field(0.0, ge=0, description="weight of an added SFT term: mean token NLL of the preferred responses")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of preference optimization, declared.
+
+    Attributes:
+        name: the idea's name; ``aliases`` hold the paper's acronym.
+        equation: one line, in the library's symbols (h log-ratio margin, z scaled margin).
+        source: arXiv id with equation number, or a description of the reference implementation.
+        dpo_limit: options under which the objective equals DPO with the same beta, or ``None`` when there are none.
+        exceptions: conformance properties that do not hold, each with the reason.
+    """
+
+    name: str
+    title: str
+    equation: str
+    source: str
+    options: type[MethodOptions]
+    build: Callable[[Any], Objective]
+    needs: frozenset[Need] = frozenset({"pairs", "reference"})
+    aliases: tuple[str, ...] = ()
+    citation: str = ""
+    dpo_limit: Mapping[str, Any] | None = None
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+
+    def configure(self, values: Mapping[str, Any]) -> MethodOptions:
+        """Validated options; dotted keys (``labels.flip_rate``) address nested ones.
+
+        Raises:
+            UserError: an option that the method does not have, or a value out of range.
+        """
+        nested: dict[str, Any] = {}
+        for key, value in values.items():
+            *path, last = key.split(".")
+            level = nested
+            for part in path:
+                level = level.setdefault(part, {})
+            level[last] = value
+        try:
+            return self.options.model_validate(nested)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                fix = nearest(name, self.option_names())
+                raise UserError(f"method {self.name!r} has no option {name!r}", where=f"--{name}", fix=fix) from None
+            given = first.get("input")
+            fix = f"got {given!r}; see `rather methods` or `rather explain {self.name}`"
+            raise UserError(first["msg"], where=f"--{name}" if name else self.name, fix=fix) from None
+
+    def option_names(self) -> list[str]:
+        """Every option, nested ones dotted."""
+        names: list[str] = []
+        for name, info in self.options.model_fields.items():
+            nested = info.annotation
+            if isinstance(nested, type) and issubclass(nested, BaseModel):
+                names += [f"{name}.{inner}" for inner in nested.model_fields]
+            else:
+                names.append(name)
+        return names
+
+    def objective(self, **values: Any) -> Objective:
+        """The objective under these options (defaults for the rest)."""
+        return self.build(self.configure(values))
+
+
+def pairwise(
+    options: PairOptions,
+    link: Link,
+    *,
+    labels: Hard | None = None,
+    offset: Offset | None = None,
+    anchors: tuple[nn.Module, ...] = (),
+    **parts: Any,
+) -> Preference:
+    """A ``Preference`` from common options and a method's own parts.
+
+    A label model asked for in the options replaces the method's own; the data's margin and an SFT term are added to
+    what the method has.
+    """
+    asked = options.labels != LabelOptions()
+    if offset is None:
+        offset = Offset(scale=options.margin_scale)
+    elif options.margin_scale:
+        offset.scale = options.margin_scale
+    if options.sft:
+        anchors = (*anchors, Likelihood(options.sft))
+    return Preference(
+        beta=options.beta,
+        link=link,
+        reduce=options.reduce,
+        labels=options.labels.build() if asked else labels,
+        offset=offset,
+        anchors=anchors,
+        **parts,
+    )

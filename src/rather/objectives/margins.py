@@ -1,0 +1,53 @@
+"""How the two ends of an edge are matched, and which margin is asked of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rather.objectives.scores import Layout
+
+
+class Matched(nn.Module):
+    """Each edge compares its own winner with its own loser."""
+
+    couples_batch = False
+    """Whether the loss of one edge depends on the others of its micro-batch."""
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Policy and reference response scores [R] to the unscaled log-ratios (win [K], lose [K])."""
+        ratio = policy - reference
+        return ratio[layout.winner], ratio[layout.loser]
+
+
+class SortedMargins(Matched):
+    """AOT, paired (arXiv 2406.05882): the micro-batch's sorted policy margins against its sorted reference margins."""
+
+    couples_batch = True
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        of_policy = policy[layout.winner] - policy[layout.loser]
+        of_reference = reference[layout.winner] - reference[layout.loser]
+        return of_policy.sort().values, of_reference.sort().values
+
+
+class SortedResponses(Matched):
+    """AOT, unpaired (arXiv 2406.05882): sorted log-ratios of the winners against those of the losers."""
+
+    couples_batch = True
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        win, lose = super().forward(policy, reference, layout)
+        return win.sort().values, lose.sort().values
+
+
+class Offset(nn.Module):
+    """The margin asked of an edge, in the unit of the scaled reward: constant + ``scale`` times the data's margin."""
+
+    def __init__(self, constant: float = 0.0, scale: float = 0.0) -> None:
+        super().__init__()
+        self.constant, self.scale = constant, scale
+
+    def forward(self, layout: Layout, like: Tensor) -> Tensor:
+        margin = torch.nan_to_num(layout.margin, nan=0.0).to(like)
+        return self.constant + self.scale * margin

@@ -1,0 +1,53 @@
+"""What an objective returns: terms with their units, and what is worth looking at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """One additive part of a loss, not yet averaged.
+
+    Attributes:
+        values: [N] contributions; their sum is divided by the number of ``unit`` in the whole optimizer step.
+        unit: one of ``scores.UNITS``: what the term is a mean over.
+        coefficient: factor on the mean.
+    """
+
+    name: str
+    values: Tensor
+    unit: str
+    coefficient: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Terms of the loss, and detached quantities for metrics.
+
+    Attributes:
+        terms: the loss is the sum over terms of ``coefficient * values.sum() / count[unit]``.
+        rewards: [R] implicit rewards, beta times the log-ratio (reference-free: beta times the score).
+        margins: [K] scaled margins of the edges, before any offset.
+        per_edge: [K] loss of each edge (of each list, [C], for a pooled objective), before weights; carries gradient.
+        logps: [R] response scores of the policy, summed over elements.
+        observations: [N] tensors to be gathered over the whole optimizer step and given to ``Objective.advance``.
+    """
+
+    terms: tuple[Term, ...]
+    rewards: Tensor
+    margins: Tensor
+    per_edge: Tensor
+    logps: Tensor
+    observations: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def loss(self, counts: Mapping[str, float]) -> Tensor:
+        """The scalar loss of these terms under the denominators ``counts`` (unit -> number in the optimizer step)."""
+        total = torch.zeros((), device=self.logps.device, dtype=self.logps.dtype)
+        for term in self.terms:
+            total = total + term.coefficient * term.values.sum() / max(counts[term.unit], 1.0)
+        return total

@@ -1,0 +1,116 @@
+"""The composition from which nearly every method is made.
+
+    response score   s = transform(reduce(elements))                        transform, reduce, element weights
+    log-ratio        rho = s(policy) - s(reference)                         reference or none
+    pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
+    margin           z = win - lose - offset, pooled over a list if asked   pool
+    loss             labels(link)(pair)                                     link, label model
+    term             weight * loss, averaged over edges (lists when pooled)
+    + anchors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rather.objectives.base import Objective
+from rather.objectives.labels import Hard
+from rather.objectives.links import Link, Pair
+from rather.objectives.listwise import mean_by_list
+from rather.objectives.margins import Matched, Offset
+from rather.objectives.outcome import Outcome, Term
+from rather.objectives.scores import Layout, Reduction, Scores, reduce_elements, segment_sum
+
+ElementWeights = Callable[[Scores, Scores | None, Layout], Tensor]
+"""(policy, reference, layout) -> [E] weights of the elements."""
+
+EdgeWeights = Callable[[Pair, Layout], Tensor]
+"""(pair, layout) -> [K] factors on the edges' losses; must not carry gradient."""
+
+
+class Preference(Objective):
+    """A preference objective made of parts; see the module docstring for the formula.
+
+    Args:
+        beta: scale of the log-ratio (1 / temperature of the implicit reward).
+        link: loss of an edge from its scaled rewards.
+        reduce: from elements to a response score.
+        needs_reference: subtract the reference's score; otherwise the score itself is the reward.
+        transform: applied to response scores [R] of policy and reference (e.g. log-odds).
+        element_weights: weights [E] inside the reduction, the same for policy and reference.
+        matching: which ends are compared.
+        offset: the margin that is asked for.
+        pool: from edge margins [K] to list margins [C]; for margin links only.
+        labels: label model.
+        edge_weights: factors on edge losses, multiplied with each other and with the data's weight.
+        anchors: further terms, ``(policy, reference, layout) -> Term``.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float,
+        link: Link,
+        reduce: Reduction = "sum",
+        needs_reference: bool = True,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        element_weights: ElementWeights | None = None,
+        matching: Matched | None = None,
+        offset: Offset | None = None,
+        pool: nn.Module | None = None,
+        labels: Hard | None = None,
+        edge_weights: Sequence[EdgeWeights] = (),
+        anchors: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self.beta = beta
+        self.link = link
+        self.reduce: Reduction = reduce
+        self.needs_reference = needs_reference
+        self.transform = transform
+        self.element_weights = element_weights
+        self.matching = matching or Matched()
+        self.couples_batch = self.matching.couples_batch
+        self.offset = offset or Offset()
+        self.pool = pool
+        self.labels = labels or Hard()
+        self.edge_weights = tuple(edge_weights)
+        self.anchors = nn.ModuleList(anchors)
+
+    def response_scores(self, scores: Scores, layout: Layout, weights: Tensor | None) -> Tensor:
+        """[R] reduced and transformed scores."""
+        reduced = reduce_elements(scores, layout.lengths, self.reduce, weights)
+        return self.transform(reduced) if self.transform else reduced
+
+    def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
+        weights = self.element_weights(policy, reference, layout) if self.element_weights else None
+        of_policy = self.response_scores(policy, layout, weights)
+        of_reference = torch.zeros_like(of_policy)
+        if self.needs_reference:
+            if reference is None:
+                raise ValueError("this objective compares with a reference; pass its scores")
+            of_reference = self.response_scores(reference.detach(), layout, weights).to(of_policy)
+        win, lose = self.matching(of_policy, of_reference, layout)
+        pair = Pair(self.beta * win, self.beta * lose, self.offset(layout, win))
+        probability, edge_weight, unit = layout.probability, layout.weight.to(win), "edges"
+        for factor in self.edge_weights:
+            edge_weight = edge_weight * factor(pair, layout)
+        scaled = pair
+        if self.pool is not None:
+            margin = self.pool(pair.margin, layout)
+            scaled = Pair(margin, torch.zeros_like(margin), torch.zeros_like(margin))
+            probability, edge_weight, unit = (*(mean_by_list(x, layout) for x in (probability, edge_weight)), "lists")
+        per_edge = self.labels(self.link, scaled, probability)
+        terms = [Term("preference", per_edge * edge_weight, unit)]
+        terms += [anchor(policy, reference, layout) for anchor in self.anchors]
+        rewards = self.beta * (of_policy - of_reference).detach()
+        return Outcome(
+            terms=tuple(terms),
+            rewards=rewards,
+            margins=rewards[layout.winner] - rewards[layout.loser],
+            per_edge=per_edge,
+            logps=segment_sum(policy.elements.detach(), policy.response, layout.responses),
+        )
