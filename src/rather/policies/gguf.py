@@ -1,8 +1,8 @@
 """GGUF to safetensors, for LLaMA-type language models with a byte-level BPE tokenizer.
 
 The file is read and dequantised by the ``gguf`` package. Names, the rotary permutation and the tokenizer are undone
-here rather than by ``transformers``, whose reader ignores the pre-tokenizer name (SmolLM splits digits first, and
-``"a  2"`` would become three tokens where the model was trained on two).
+here rather than by ``transformers``, whose reader ignores the pre-tokenizer name (SmolLM splits digits first, so
+that the two spaces of ``"a  2"`` are one token, not two).
 """
 
 from __future__ import annotations

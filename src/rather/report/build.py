@@ -1,0 +1,154 @@
+"""A run folder in, one self-contained ``report.html`` out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from rather.report import curves, findings, results, samples, tables, theme
+from rather.report.chart import Chart, legend_sample, svg, table
+from rather.report.numbers import duration, shown, when
+from rather.report.run_folder import RunFolder, read_run
+
+NAME = "report.html"
+METHOD_KEYS = ("name", "title", "equation", "source", "unit", "reduction")
+
+
+def build_report(run_folder: Path) -> Path:
+    """Write ``run_folder/report.html`` from whatever the run has written so far.
+
+    The page is one file: style, script, drawings and pictures are inside it, and its content security policy forbids
+    everything else. An existing report is replaced in one step.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: ``run_folder`` is not a run folder.
+    """
+    run_folder = Path(run_folder)
+    page = render(read_run(run_folder))
+    handle, temporary = tempfile.mkstemp(dir=run_folder, prefix=".report-", suffix=".html")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
+        file.write(page)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, run_folder / NAME)
+    return run_folder / NAME
+
+
+def render(run: RunFolder) -> str:
+    """The report as HTML."""
+    found = results.rows(run.evaluation)
+    known, other = curves.charts(run.metrics)
+    shots = samples.collect(run)
+    notices = findings.notices(run, found)
+    data = tables.data(run)
+    sections = [
+        ("notices", "Worth knowing", notices),
+        ("results", "Before and after", found),
+        ("curves", "Curves", True),
+        ("samples", "Sampled answers", shots.shown),
+        ("data", "Data", data),
+        ("method", "Method", True),
+        ("record", "Record", True),
+    ]
+    environment = _environment()
+    style = _style()
+    script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
+    return environment.get_template("report.html.j2").render(
+        style=Markup(style),
+        style_hash=_hash(style),
+        script=Markup(script),
+        script_hash=_hash(script),
+        contents=[(anchor, name) for anchor, name, there in sections if there],
+        model=run.model_name,
+        method=dict.fromkeys(METHOD_KEYS) | run.method,
+        status=run.status,
+        byline=_byline(run),
+        verdict=findings.verdict(run, found),
+        notices=notices,
+        results=found,
+        count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
+        charts=[_figure(chart) for chart in known],
+        other=[_figure(chart) for chart in other],
+        samples=shots,
+        pairs=bool(run.samples),
+        data=data,
+        options=tables.method(run),
+        machine=tables.machine(run),
+        timing=tables.timing(run),
+        versions=tables.versions(run),
+        command=_command(run),
+        config=run.config_text.strip(),
+        folder=run.path.name,
+        rather=_version(),
+        now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )
+
+
+def _figure(chart: Chart) -> dict[str, Any]:
+    header, rows = table(chart)
+    return {"chart": chart, "svg": Markup(svg(chart)), "header": header, "rows": rows}
+
+
+def _byline(run: RunFolder) -> str:
+    """Method name, steps, time and date in one line."""
+    steps = [row["step"] for row in run.metrics if isinstance(row.get("step"), int)]
+    parts = [str(run.method.get("name", "")), f"{max(steps):,} steps" if steps else ""]
+    seconds = run.run.get("seconds")
+    if isinstance(seconds, int | float):
+        parts.append(duration(float(seconds)))
+    moment = run.run.get("finished") or run.run.get("started")
+    parts += [str(run.run.get("device", "")), when(moment) if moment else ""]
+    return " · ".join(part for part in parts if part)
+
+
+def _command(run: RunFolder) -> str:
+    command = run.run.get("command", "")
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command or "")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("rather.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.globals["sample"] = lambda style: Markup(legend_sample(style))
+    environment.filters["ticks"] = _ticks
+    return environment
+
+
+@cache
+def _style() -> str:
+    template = _environment().get_template("report.css.j2")
+    # Values are our own constants; escaping would turn quotes in selectors into entities.
+    return template.render(light=Markup(theme.variables(theme.LIGHT)), dark=Markup(theme.variables(theme.DARK)))
+
+
+def _hash(text: str) -> str:
+    """Hash of an inline style or script for the page's content security policy."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _ticks(text: str) -> Markup:
+    """Text with ``code`` between backquotes; everything else is escaped."""
+    parts = re.split(r"`([^`]*)`", text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
+def _version() -> str:
+    try:
+        return version("rather")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,177 @@
+"""Held-out numbers before and after: the before/after table and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rather.report.numbers import number, percent, shown
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval, when there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def text(self, share: bool = False) -> str:
+        """``72.4%`` or ``0.724``, without the interval."""
+        return percent(self.value) if share else shown(self.value)
+
+    def interval(self, share: bool = False) -> str:
+        """``67.9 to 76.6%``; empty without an interval."""
+        if self.low is None or self.high is None:
+            return ""
+        if share:
+            return f"{percent(self.low).rstrip('%')} to {percent(self.high)}"
+        return f"{shown(self.low)} to {shown(self.high)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the before/after table. ``better`` is +1 when more is better, -1 when less is, 0 when neither."""
+
+    key: str
+    label: str
+    before: Estimate | None
+    after: Estimate | None
+    share: bool = False
+    better: int = 0
+    note: str = ""
+
+    @property
+    def change(self) -> str:
+        """After minus before; shares in percentage points."""
+        if self.before is None or self.after is None:
+            return ""
+        gain = self.after.value - self.before.value
+        if not math.isfinite(gain):
+            return ""
+        sign = "+" if gain > 0 else ""
+        return f"{sign}{percent(gain).rstrip('%')} points" if self.share else sign + shown(gain)
+
+    @property
+    def apart(self) -> int:
+        """+1 or -1 when the two intervals do not touch (after above or below before), else 0."""
+        before, after = self.before, self.after
+        if before is None or after is None:
+            return 0
+        before_low, before_high = _bounds(before)
+        after_low, after_high = _bounds(after)
+        return 1 if after_low > before_high else -1 if after_high < before_low else 0
+
+
+LABELS: dict[str, tuple[str, bool, int]] = {
+    "accuracy": ("Ranking accuracy (implicit reward)", True, 1),
+    "accuracy/rewards": ("Ranking accuracy (implicit reward)", True, 1),
+    "rewards/accuracies": ("Ranking accuracy (implicit reward)", True, 1),
+    "accuracy/logps": ("Ranking accuracy (log-probability)", True, 1),
+    "win_rate": ("Win rate", True, 1),
+    "loss": ("Loss", False, -1),
+    "margins": ("Reward margin", False, 1),
+    "rewards/margins": ("Reward margin", False, 1),
+    "rewards/chosen": ("Implicit reward, chosen", False, 0),
+    "rewards/rejected": ("Implicit reward, rejected", False, 0),
+    "logps/chosen": ("Log-probability, chosen", False, 0),
+    "logps/rejected": ("Log-probability, rejected", False, 0),
+    "kl": ("KL divergence from the reference, estimate", False, 0),
+    "length/chosen": ("Length of chosen answers, tokens", False, 0),
+    "length/rejected": ("Length of rejected answers, tokens", False, 0),
+    "length": ("Length of answers, tokens", False, 0),
+}
+RANKING = ("accuracy", "accuracy/rewards", "rewards/accuracies")
+
+
+def estimate(table: Mapping[str, Any], key: str) -> Estimate | None:
+    """The entry ``key`` with its interval.
+
+    An entry is a number, with ``key/interval`` or ``key_interval`` beside it, or an object with ``value`` (or
+    ``mean``, ``rate``) and ``interval``.
+    """
+    entry = table.get(key)
+    bounds: Any = next((table[name] for name in (f"{key}/interval", f"{key}_interval") if name in table), None)
+    if isinstance(entry, Mapping):
+        bounds = next((entry[name] for name in ("interval", "ci", "ci95") if name in entry), bounds)
+        entry = next((entry[name] for name in ("value", "mean", "rate", "estimate") if name in entry), None)
+    elif isinstance(entry, list | tuple) and len(entry) == 3:
+        entry, bounds = entry[0], entry[1:]
+    value = number(entry)
+    if value is None:
+        return None
+    if isinstance(bounds, list | tuple) and len(bounds) == 2:
+        low, high = number(bounds[0]), number(bounds[1])
+        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
+            return Estimate(value, low, high)
+    return Estimate(value)
+
+
+def rows(evaluation: Mapping[str, Any]) -> list[Row]:
+    """The before/after table: known metrics first, then whatever else was measured, then the world's pass rates."""
+    before, after = _table(evaluation, "before"), _table(evaluation, "after")
+    present = [*LABELS, *(key for key in [*before, *after] if key not in LABELS)]
+    found = []
+    for key in dict.fromkeys(present):
+        if key.endswith(("interval", "_ci")) or key in ("n", "count", "pairs"):
+            continue
+        left, right = estimate(before, key), estimate(after, key)
+        if left or right:
+            label, share, better = LABELS.get(key, (key, False, 0))
+            found.append(Row(key, label, left, right, share, better))
+    return found + world_rows(evaluation)
+
+
+def world_rows(evaluation: Mapping[str, Any]) -> list[Row]:
+    """Pass rates of answers that a program checked: overall, then per kind of check."""
+    world = _table(evaluation, "world")
+    before, after = world.get("before"), world.get("after")
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and not _is_estimate(before):
+        names = [key for key in dict.fromkeys([*before, *after]) if not key.endswith("interval") and key != "n"]
+        pairs = [(name, estimate(before, name), estimate(after, name)) for name in names]
+    else:
+        pairs = [("pass_rate", estimate(world, "before"), estimate(world, "after"))]
+    found = []
+    for name, left, right in pairs:
+        if left or right:
+            whole = name in ("pass_rate", "rate", "pass", "all", "overall")
+            label = "World pass rate" if whole else f"World pass rate: {name}"
+            found.append(Row(f"world/{name}", label, left, right, True, 1))
+    return found
+
+
+def count(evaluation: Mapping[str, Any]) -> int | None:
+    """Held-out pairs scored."""
+    for split in ("after", "before"):
+        for key in ("n", "pairs", "count"):
+            value = number(_table(evaluation, split).get(key))
+            if value is not None and math.isfinite(value):
+                return int(value)
+    return None
+
+
+def ranking(table: list[Row]) -> Row | None:
+    """The row of the implicit reward's ranking accuracy."""
+    return next((row for key in RANKING for row in table if row.key == key), None)
+
+
+def world(table: list[Row]) -> Row | None:
+    """The row of the world's overall pass rate."""
+    return next((row for row in table if row.key.startswith("world/")), None)
+
+
+def _table(evaluation: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = evaluation.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_estimate(entry: Mapping[str, Any]) -> bool:
+    return any(key in entry for key in ("value", "mean", "rate"))
+
+
+def _bounds(entry: Estimate) -> tuple[float, float]:
+    if entry.low is None or entry.high is None:
+        return entry.value, entry.value
+    return entry.low, entry.high

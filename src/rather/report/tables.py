@@ -1,0 +1,109 @@
+"""The report's plain tables: data, method, model and versions, from nested values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rather.report.numbers import duration, shown, when
+from rather.report.run_folder import RunFolder
+
+Pairs = list[tuple[str, str]]
+
+WORDS = {
+    "n": "examples",
+    "rows": "rows",
+    "refused": "rows refused",
+    "refused_by_reason": "rows refused, by reason",
+    "format": "format",
+    "fingerprint": "fingerprint",
+    "truncated": "truncated",
+    "length_bias": "length bias",
+    "lr": "learning rate",
+    "num_parameters": "parameters",
+}
+
+
+def words(key: str) -> str:
+    """A key as words: ``length_bias.chosen_longer`` is ``length bias: chosen longer``."""
+    parts = [WORDS.get(part, part.replace("_", " ")) for part in key.split(".")]
+    return ": ".join(parts)
+
+
+def flat(value: Any, prefix: str = "") -> Pairs:
+    """Nested values as (dotted words, text); empty mappings and lists read as ``none``."""
+    if isinstance(value, Mapping) and value:
+        found: Pairs = []
+        for key, inner in value.items():
+            found += flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    if isinstance(value, Mapping) or value == []:
+        return [(words(prefix), "none")]
+    if isinstance(value, list):
+        if any(isinstance(item, Mapping) for item in value):
+            return [row for index, item in enumerate(value) for row in flat(item, f"{prefix}.{index + 1}")]
+        return [(words(prefix), ", ".join(shown(item) for item in value))]
+    return [(words(prefix), shown(value))]
+
+
+def data(run: RunFolder) -> list[tuple[str, Pairs]]:
+    """One table for each split that the run describes (``train``, ``eval``), or a single one."""
+    summary = run.run.get("data")
+    if not isinstance(summary, Mapping) or not summary:
+        return []
+    titles = {"train": "Training data", "eval": "Held-out data"}
+    found, rest = [], {}
+    for key, value in summary.items():
+        if isinstance(value, Mapping) and key in titles:
+            found.append((titles[key], flat(value)))
+        elif value is not None:
+            rest[key] = value
+    if rest:
+        found.append(("Data" if not found else "Both splits", flat(rest)))
+    return found
+
+
+def method(run: RunFolder) -> Pairs:
+    """Options of the method, nested ones dotted."""
+    options = run.method.get("options")
+    return flat(options) if isinstance(options, Mapping) and options else []
+
+
+def machine(run: RunFolder) -> Pairs:
+    """Model, parameters, device, time and memory."""
+    record = run.run
+    found: Pairs = []
+    model = record.get("model")
+    found += flat(model, "model") if isinstance(model, Mapping) else [("model", run.model_name)]
+    parameters = record.get("parameters")
+    if isinstance(parameters, Mapping) and parameters.get("total"):
+        trained, total = parameters.get("trained", 0), parameters["total"]
+        found.append(("parameters trained", f"{shown(trained)} of {shown(total)} ({trained / total:.2%})"))
+    for key, label in (("device", "device"), ("world_size", "processes")):
+        if record.get(key) is not None:
+            found.append((label, shown(record[key])))
+    found += [(key, when(record[key])) for key in ("started", "finished") if record.get(key)]
+    if isinstance(record.get("seconds"), int | float):
+        found.append(("time", duration(float(record["seconds"]))))
+    if isinstance(record.get("peak_memory_mb"), int | float):
+        found.append(("peak memory", f"{shown(round(record['peak_memory_mb']))} MB"))
+    return found
+
+
+def versions(run: RunFolder) -> Pairs:
+    value = run.run.get("versions")
+    return flat(value) if isinstance(value, Mapping) and value else []
+
+
+def timing(run: RunFolder) -> Pairs:
+    """Seconds of the training steps by phase, where the run logged them, with their share."""
+    totals: dict[str, float] = {}
+    for row in run.metrics:
+        if row.get("split", "train") != "train":
+            continue
+        for key, value in row.items():
+            if key.startswith(("seconds/", "time/")) and isinstance(value, int | float) and value == value:
+                totals[key.split("/", 1)[1]] = totals.get(key.split("/", 1)[1], 0.0) + float(value)
+    whole = sum(totals.values())
+    ordered = sorted(totals.items(), key=lambda item: -item[1])
+    return [(words(key), f"{duration(value)} ({value / whole:.0%})") for key, value in ordered] if whole > 0 else []
