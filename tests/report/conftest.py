@@ -17,7 +17,7 @@ MakeRun = Callable[..., Path]
 
 RUN = {
     "status": "finished",
-    "command": "rather train --model smollm2-135m --data pairs.jsonl --method rdpo --labels.flip_rate 0.1 --output run",
+    "command": "rather train --model smollm2-135m --data pairs.jsonl --method rdpo --labels.flip_rate 0.1 --output r",
     "method": {
         "name": "rdpo",
         "title": "Robust DPO",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import nn
 
 from rather.errors import UserError, nearest
 from rather.objectives.anchors import Likelihood
@@ -30,6 +29,9 @@ Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", 
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference scores;
 ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token scores.
 """
+
+
+SftUnit = Literal["elements", "responses", "sums"]
 
 
 class LabelOptions(BaseModel):
@@ -65,14 +67,24 @@ class MethodOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PairOptions(MethodOptions):
-    """Options that every pairwise method has; a method's own options extend them and set its paper's defaults."""
+class ScaleOptions(MethodOptions):
+    """Options of every method with an implicit reward."""
 
     beta: float = Field(0.1, gt=0, description="scale of the implicit reward")
     reduce: Reduction = Field("sum", description="a response's score: sum or mean over its tokens")
+
+
+class EndsOptions(ScaleOptions):
+    """Options of pairwise methods that look at the two ends of a pair apart, so that no margin can be asked of them."""
+
     labels: LabelOptions = Field(LabelOptions(), description="label model around the link")
-    margin_scale: float = Field(0.0, ge=0, description="factor on the data's margin column, asked of each pair")
     sft: float = Field(0.0, ge=0, description="weight of an added SFT term: mean token NLL of the preferred responses")
+
+
+class PairOptions(EndsOptions):
+    """Options of methods of the margin; a method's own options extend them and set its paper's defaults."""
+
+    margin_scale: float = Field(0.0, ge=0, description="factor on the data's margin column, asked of each pair")
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,9 @@ class Method:
         name: the idea's name; ``aliases`` hold the paper's acronym.
         equation: one line, in the library's symbols (h log-ratio margin, z scaled margin).
         source: arXiv id with equation number, or a description of the reference implementation.
-        dpo_limit: options under which the objective equals DPO with the same beta, or ``None`` when there are none.
-        exceptions: conformance properties that do not hold, each with the reason.
+        dpo_limit: options under which the objective of a single pair equals DPO with the same beta (DPO with a constant
+            reference, where the method has none), or ``None`` when there are none.
+        exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
     """
 
     name: str
@@ -141,32 +154,30 @@ class Method:
 
 
 def pairwise(
-    options: PairOptions,
+    options: EndsOptions,
     link: Link,
     *,
     labels: Hard | None = None,
-    offset: Offset | None = None,
-    anchors: tuple[nn.Module, ...] = (),
+    offset: float = 0.0,
+    sft_per: SftUnit = "elements",
     **parts: Any,
 ) -> Preference:
     """A ``Preference`` from common options and a method's own parts.
 
-    A label model asked for in the options replaces the method's own; the data's margin and an SFT term are added to
-    what the method has.
+    Args:
+        labels: the method's own label model; one asked for in the options takes its place.
+        offset: margin asked of every edge, in the unit of the scaled reward; the data's margin is added to it.
+        sft_per: what an SFT term is a mean over, see ``Likelihood``.
+        parts: further arguments of ``Preference``.
     """
     asked = options.labels != LabelOptions()
-    if offset is None:
-        offset = Offset(scale=options.margin_scale)
-    elif options.margin_scale:
-        offset.scale = options.margin_scale
-    if options.sft:
-        anchors = (*anchors, Likelihood(options.sft))
+    scale = options.margin_scale if isinstance(options, PairOptions) else 0.0
     return Preference(
         beta=options.beta,
         link=link,
         reduce=options.reduce,
         labels=options.labels.build() if asked else labels,
-        offset=offset,
-        anchors=anchors,
+        offset=Offset(offset, scale),
+        anchors=(Likelihood(options.sft, sft_per),) if options.sft else (),
         **parts,
     )

@@ -22,6 +22,7 @@ class Likelihood(nn.Module):
     def __init__(self, coefficient: float, per: Literal["elements", "responses", "sums"] = "elements") -> None:
         super().__init__()
         self.coefficient, self.per = coefficient, per
+        self.needs_lengths = per != "sums"
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Term:
         targets = layout.targets()

@@ -20,6 +20,8 @@ class Objective(nn.Module):
     needs_reference: bool = True
     couples_batch: bool = False
     """Whether the loss of one example depends on the others of its micro-batch (so on how a step is split)."""
+    needs_lengths: bool = False
+    """Whether the number of elements of a response enters the loss; summed scores alone will then not do."""
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
         raise TypeError(f"{type(self).__name__} does not define forward")

@@ -73,18 +73,41 @@ class Square(MarginLink):
         return ((z - self.target) / self.beta) ** 2
 
 
+class Sigmoid(MarginLink):
+    """1 - sigma(z): bounded; what KTO (arXiv 2402.01306 eq. 8) applies to each response."""
+
+    def curve(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(-z)
+
+
+class Polynomial(MarginLink):
+    """-log sigma(z) + alpha (1 - sigma(z)): Poly-DPO (arXiv 2604.24953). Gradient -(1 - p)(1 + alpha p), p = sigma(z)."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def curve(self, z: Tensor) -> Tensor:
+        # sigmoid(-z) and not 1 - sigmoid(z), which is 0 beyond z = 17 in float32.
+        return -logsigmoid(z) + self.alpha * torch.sigmoid(-z)
+
+
 class LogRatioModulated(MarginLink):
-    """Discovered loss DiscoPOP (arXiv 2406.08414): logistic and exponential mixed by sigma(z / temperature)."""
+    """DiscoPOP (arXiv 2406.08414 eq. 5): (1 - m) (-log sigma(z)) + m exp(-z) with m = sigma(z / temperature).
+
+    For a temperature up to 1 it is bounded as z -> -inf (m falls faster than exp(-z) grows); above 1 it diverges
+    exponentially there.
+    """
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
 
     def curve(self, z: Tensor) -> Tensor:
-        mix = torch.sigmoid(z / self.temperature)
-        # The factor of a switched-off exponential underflows to 0; clamping the argument keeps 0 * inf out.
-        exponential = torch.exp(-z.clamp(min=-60.0 if z.dtype != torch.float64 else -600.0))
-        return -logsigmoid(z) * (1 - mix) + exponential * mix
+        modulation = z / self.temperature
+        # m exp(-z) as one exponential: the two factors alone under- and overflow.
+        exponential = torch.exp(logsigmoid(modulation) - z)
+        return -logsigmoid(z) * torch.sigmoid(-modulation) + exponential
 
 
 class ReverseKL(MarginLink):
@@ -119,14 +142,14 @@ class SelfPlaySquare(Link):
 
 
 class AnchoredZero(Link):
-    """APO-zero (arXiv 2408.06266): 1 - sigma(w) + sigma(l); raises the winner, lowers the loser."""
+    """APO-zero (arXiv 2408.06266 eq. 7): 1 - sigma(w) + sigma(l); raises the winner, lowers the loser."""
 
     def forward(self, pair: Pair) -> Tensor:
         return torch.sigmoid(-pair.win) + torch.sigmoid(pair.lose)
 
 
 class AnchoredDown(Link):
-    """APO-down (arXiv 2408.06266): sigma(w) + 1 - sigma(w - l); lowers both, the loser more."""
+    """APO-down (arXiv 2408.06266 eq. 8): sigma(w) + 1 - sigma(w - l); lowers both, the loser more."""
 
     def forward(self, pair: Pair) -> Tensor:
         return torch.sigmoid(pair.win) + torch.sigmoid(-pair.margin)

@@ -11,8 +11,10 @@ class SoftestMargin(nn.Module):
     """z = -log sum_j exp(-z_j): the soft minimum over a list (S-DPO, arXiv 2406.09215). One edge: z = z_1."""
 
     def forward(self, z: Tensor, layout: Layout) -> Tensor:
-        """Margins [K] to list margins [C]."""
-        return -segment_logsumexp(-z, layout.edge_list, layout.lists)
+        """Margins [K] to list margins [C]; 0 for a comparison without edges."""
+        pooled = -segment_logsumexp(-z, layout.edge_list, layout.lists)
+        empty = segment_sum(z.new_ones(z.shape), layout.edge_list, layout.lists) == 0
+        return pooled.masked_fill(empty, 0.0)
 
 
 class MeanMargin(nn.Module):

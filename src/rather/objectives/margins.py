@@ -20,25 +20,41 @@ class Matched(nn.Module):
         return ratio[layout.winner], ratio[layout.loser]
 
 
+def by_rank(values: Tensor, like: Tensor) -> Tensor:
+    """``values`` [K] rearranged so that entry k has the rank among ``values`` that ``like[k]`` has among ``like`` [K].
+
+    Both vectors sorted and compared position by position give the same pairs; this keeps the order of ``like``, so
+    that losses and weights stay with their edges.
+    """
+    order = like.detach().argsort(stable=True)
+    return torch.empty_like(values).index_put((order,), values.sort(stable=True).values)
+
+
 class SortedMargins(Matched):
-    """AOT, paired (arXiv 2406.05882): the micro-batch's sorted policy margins against its sorted reference margins."""
+    """AOT, paired (arXiv 2406.05882): each edge's policy margin against the reference margin of the same rank.
+
+    Ranks are taken in the micro-batch. The pair is (policy margin, reference margin), in the order of the edges.
+    """
 
     couples_batch = True
 
     def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         of_policy = policy[layout.winner] - policy[layout.loser]
         of_reference = reference[layout.winner] - reference[layout.loser]
-        return of_policy.sort().values, of_reference.sort().values
+        return of_policy, by_rank(of_reference, of_policy)
 
 
 class SortedResponses(Matched):
-    """AOT, unpaired (arXiv 2406.05882): sorted log-ratios of the winners against those of the losers."""
+    """AOT, unpaired (arXiv 2406.05882): each winner's log-ratio against the loser's log-ratio of the same rank.
+
+    Ranks are taken in the micro-batch. The pairs are in the order of the winners' edges.
+    """
 
     couples_batch = True
 
     def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         win, lose = super().forward(policy, reference, layout)
-        return win.sort().values, lose.sort().values
+        return win, by_rank(lose, win)
 
 
 class Offset(nn.Module):

@@ -34,6 +34,7 @@ class Outcome:
         rewards: [R] implicit rewards, beta times the log-ratio (reference-free: beta times the score).
         margins: [K] scaled margins of the edges, before any offset.
         per_edge: [K] loss of each edge (of each list, [C], for a pooled objective), before weights; carries gradient.
+            Empty where a batch has marks and no edges.
         logps: [R] response scores of the policy, summed over elements.
         observations: [N] tensors to be gathered over the whole optimizer step and given to ``Objective.advance``.
     """

@@ -6,7 +6,7 @@
     margin           z = win - lose - offset, pooled over a list if asked   pool
     loss             labels(link)(pair)                                     link, label model
     term             weight * loss, averaged over edges (lists when pooled)
-    + anchors
+    total            coefficient * mean + anchors
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Preference(Objective):
         pool: from edge margins [K] to list margins [C]; for margin links only.
         labels: label model.
         edge_weights: factors on edge losses, multiplied with each other and with the data's weight.
+        coefficient: factor on the preference term.
         anchors: further terms, ``(policy, reference, layout) -> Term``.
     """
 
@@ -63,6 +64,7 @@ class Preference(Objective):
         pool: nn.Module | None = None,
         labels: Hard | None = None,
         edge_weights: Sequence[EdgeWeights] = (),
+        coefficient: float = 1.0,
         anchors: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
@@ -78,7 +80,9 @@ class Preference(Objective):
         self.pool = pool
         self.labels = labels or Hard()
         self.edge_weights = tuple(edge_weights)
+        self.coefficient = coefficient
         self.anchors = nn.ModuleList(anchors)
+        self.needs_lengths = reduce == "mean" or any(getattr(anchor, "needs_lengths", False) for anchor in anchors)
 
     def response_scores(self, scores: Scores, layout: Layout, weights: Tensor | None) -> Tensor:
         """[R] reduced and transformed scores."""
@@ -104,7 +108,7 @@ class Preference(Objective):
             scaled = Pair(margin, torch.zeros_like(margin), torch.zeros_like(margin))
             probability, edge_weight, unit = (*(mean_by_list(x, layout) for x in (probability, edge_weight)), "lists")
         per_edge = self.labels(self.link, scaled, probability)
-        terms = [Term("preference", per_edge * edge_weight, unit)]
+        terms = [Term("preference", per_edge * edge_weight, unit, self.coefficient)]
         terms += [anchor(policy, reference, layout) for anchor in self.anchors]
         rewards = self.beta * (of_policy - of_reference).detach()
         return Outcome(
