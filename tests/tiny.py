@@ -1,6 +1,6 @@
 """Tiny random language models of the true classes, with a small real tokenizer; for tests only.
 
-    folder = tiny_model(tmp_path / "model", kind="llama")       # loads with transformers, by any command of the library
+folder = tiny_model(tmp_path / "model", kind="llama")       # loads with transformers, by any command of the library
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 WORDS = """
-the a of to and in is you it that was for on are with as his they at be this from have or by one had not but what all were
-when we there can an your which their said if do will each about how up out them then she many some so these would other
-into has more her two like him see time could no make than first been its who now people my made over did down only way
-find use may water long little very after words called just where most know please write reply short answer question help
-thank sorry sure hello good bad friend name city river mountain blue red green seven eight nine plan story poem letter
-Human Assistant User system assistant user Why What How Who When Yes No Maybe I'm don't can't it's
+the a of to and in is you it that was for on are with as his they at be this from have or by one had not but
+what all were when we there can an your which their said if do will each about how up out them then she many
+some so these would other into has more her two like him see time could no make than first been its who now
+people my made over did down only way find use may water long little very after words called just where most
+know please write reply short answer question help thank sorry sure hello good bad friend name city river
+mountain blue red green seven eight nine plan story poem letter Human Assistant User system assistant user Why
+What How Who When Yes No Maybe I'm don't can't it's
 """
 BOS, END, PAD, TURN, TURN_END = "<|begin|>", "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
 CHAT = (

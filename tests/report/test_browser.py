@@ -117,8 +117,8 @@ def test_the_page_is_never_wider_than_the_window(browser: Any, pages: list[Path]
         browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
         wide = "const d = document.documentElement; return [innerWidth, d.scrollWidth, d.clientWidth]"
         inner, needed, room = browser.execute_script(wide)
-            assert inner == width
-            assert needed == room
+        assert inner == width
+        assert needed == room
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

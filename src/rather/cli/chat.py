@@ -167,21 +167,26 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     """The trained model, after the base if asked for; a LoRA run's base is the same weights with adapters off."""
     import torch
 
+    from transformers.utils import logging
+
     from rather.policies.models import load_causal_lm, load_tokenizer
+
+    logging.disable_progress_bar()
 
     folder = final_model(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     tokenizer = load_tokenizer(str(folder))
-    model: Any = load_causal_lm(str(folder), dtype).to(device)
+    loaded: Any = load_causal_lm(str(folder), dtype)
+    model = loaded.to(device)
     chat = tokenizer.chat_template is not None and run.config.get("template") != "none"
     trained = Voice("trained", model, tokenizer, chat=chat, seed=seed)
     if not base:
         return [trained]
     if hasattr(model, "disable_adapter"):
         return [Voice("base", model, tokenizer, model.disable_adapter, chat, seed), trained]
-    before: Any = load_causal_lm(run.model_name, dtype).to(device)
-    return [Voice("base", before, tokenizer, chat=chat, seed=seed), trained]
+    initial: Any = load_causal_lm(run.model_name, dtype)
+    return [Voice("base", initial.to(device), tokenizer, chat=chat, seed=seed), trained]
 
 
 def chat(
@@ -252,7 +257,9 @@ def _side_by_side(speakers: list[Voice], text: str, options: dict[str, Any]) -> 
     said = [Text() for _ in speakers]
 
     def table() -> Table:
-        grid = Table(*(voice.name for voice in speakers), expand=True)
+        grid = Table(expand=True)
+        for voice in speakers:
+            grid.add_column(voice.name, ratio=1)
         grid.add_row(*said)
         return grid
 

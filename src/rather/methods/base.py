@@ -26,8 +26,8 @@ Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", 
 """What a method needs of data and policy.
 
 ``pairs``: edges; ``lists``: several edges with one winner are used jointly (one edge is fine too); ``marks``:
-desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference scores;
-``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token scores.
+desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
+scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token scores.
 """
 
 
@@ -75,7 +75,7 @@ class ScaleOptions(MethodOptions):
 
 
 class EndsOptions(ScaleOptions):
-    """Options of pairwise methods that look at the two ends of a pair apart, so that no margin can be asked of them."""
+    """Options of pairwise methods that look at the two ends of a pair apart: no margin can be asked of them."""
 
     labels: LabelOptions = Field(LabelOptions(), description="label model around the link")
     sft: float = Field(0.0, ge=0, description="weight of an added SFT term: mean token NLL of the preferred responses")
@@ -95,8 +95,8 @@ class Method:
         name: the idea's name; ``aliases`` hold the paper's acronym.
         equation: one line, in the library's symbols (h log-ratio margin, z scaled margin).
         source: arXiv id with equation number, or a description of the reference implementation.
-        dpo_limit: options under which the objective of a single pair equals DPO with the same beta (DPO with a constant
-            reference, where the method has none), or ``None`` when there are none.
+        dpo_limit: options under which the objective of a single pair equals DPO with the same beta (DPO with a
+            constant reference, where the method has none), or ``None`` when there are none.
         exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
     """
 

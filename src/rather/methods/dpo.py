@@ -3,7 +3,9 @@
     h = (log pi(y_w|x) - log ref(y_w|x)) - (log pi(y_l|x) - log ref(y_l|x)),   z = beta h
     L = -log sigma(z)                                                                        (eq. 7)
 
-Log-probabilities are sums over response tokens. The loss is averaged over pairs. At pi = ref it is log 2.
+Log-probabilities are sums over response tokens. The loss is averaged over pairs. At pi = ref it is log 2. The
+gradient on h is -beta sigma(-z): full on a pair that is ordered wrongly, gone on one that is far apart in the right
+order.
 """
 
 from __future__ import annotations

@@ -9,10 +9,60 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from rather.errors import UserError, nearest
-from rather.methods import dpo, rdpo
+from rather.methods import (
+    aot,
+    aot_unpaired,
+    apo_down,
+    apo_zero,
+    bco_pair,
+    cdpo,
+    cpo,
+    diffusion_dpo,
+    discopop,
+    dmpo,
+    dpo,
+    dpo_norm,
+    exo_pair,
+    hinge,
+    ipo,
+    kto,
+    nca_pair,
+    orpo,
+    poly_dpo,
+    rdpo,
+    sdpo,
+    sft,
+    simpo,
+    sppo_hard,
+)
 from rather.methods.base import Method
 
-BUILT_IN: tuple[Method, ...] = (dpo.METHOD, rdpo.METHOD)
+BUILT_IN: tuple[Method, ...] = (
+    dpo.METHOD,
+    dpo_norm.METHOD,
+    diffusion_dpo.METHOD,
+    rdpo.METHOD,
+    cdpo.METHOD,
+    ipo.METHOD,
+    hinge.METHOD,
+    poly_dpo.METHOD,
+    discopop.METHOD,
+    exo_pair.METHOD,
+    nca_pair.METHOD,
+    sppo_hard.METHOD,
+    apo_zero.METHOD,
+    apo_down.METHOD,
+    aot.METHOD,
+    aot_unpaired.METHOD,
+    bco_pair.METHOD,
+    kto.METHOD,
+    sdpo.METHOD,
+    dmpo.METHOD,
+    simpo.METHOD,
+    cpo.METHOD,
+    orpo.METHOD,
+    sft.METHOD,
+)
 
 
 @cache

@@ -81,7 +81,7 @@ class Sigmoid(MarginLink):
 
 
 class Polynomial(MarginLink):
-    """-log sigma(z) + alpha (1 - sigma(z)): Poly-DPO (arXiv 2604.24953). Gradient -(1 - p)(1 + alpha p), p = sigma(z)."""
+    """-log p + alpha (1 - p), p = sigma(z): Poly-DPO (arXiv 2604.24953). Gradient -(1 - p)(1 + alpha p)."""
 
     def __init__(self, alpha: float) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Losses of single responses: each is pushed up or down about a baseline, whatever it was compared with.
 
-    reward     r = beta (s(policy) - s(reference))
-    baseline   b: a mean reward, detached
-    desirable    d curve(r - b)        every winner of an edge, every response marked desirable
-    undesirable  u curve(b - r)        every loser of an edge, every response marked undesirable
+reward     r = beta (s(policy) - s(reference))
+baseline   b: a mean reward, detached
+desirable    d curve(r - b)        every winner of an edge, every response marked desirable
+undesirable  u curve(b - r)        every loser of an edge, every response marked undesirable
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rather.objectives.scores import Layout, Reduction, Scores, reduce_elements,
 class Pointwise(Objective):
     """A curve applied to the reward of each judged response; for pairs, lists and unpaired marks alike.
 
-    Both ends of each edge are judged (a response in two edges twice), and each marked response. Edges are averaged over
-    edges, marks over marked responses; each is a term of its own.
+    Both ends of each edge are judged (a response in two edges twice), and each marked response. Edges are averaged
+    over edges, marks over marked responses; each is a term of its own.
 
     Args:
         beta: scale of the log-ratio.

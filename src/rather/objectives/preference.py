@@ -1,12 +1,12 @@
 """The composition from which nearly every method is made.
 
-    response score   s = transform(reduce(elements))                        transform, reduce, element weights
-    log-ratio        rho = s(policy) - s(reference)                         reference or none
-    pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
-    margin           z = win - lose - offset, pooled over a list if asked   pool
-    loss             labels(link)(pair)                                     link, label model
-    term             weight * loss, averaged over edges (lists when pooled)
-    total            coefficient * mean + anchors
+response score   s = transform(reduce(elements))                        transform, reduce, element weights
+log-ratio        rho = s(policy) - s(reference)                         reference or none
+pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
+margin           z = win - lose - offset, pooled over a list if asked   pool
+loss             labels(link)(pair)                                     link, label model
+term             weight * loss, averaged over edges (lists when pooled)
+total            coefficient * mean + anchors
 """
 
 from __future__ import annotations

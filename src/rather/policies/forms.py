@@ -11,17 +11,15 @@ import torch
 from rather.policies.tokenization import Tokens
 
 
-def padded_inputs(tokens: Sequence[Tokens], pad: int) -> dict[str, Any]:
-    """One row per response: prompt, response, padding.
+def padded_inputs(tokens: Sequence[Tokens]) -> dict[str, Any]:
+    """One row per response: prompt, response, padding (the row's last token again: no position that matters sees it).
 
     Returns:
         ``input_ids`` [R, L], ``positions`` [E] (flat, of the position that predicts each token), ``targets`` [E].
     """
     rows = [np.concatenate([t.prompt, r]) for t in tokens for r in t.responses]
     width = max(map(len, rows))
-    input_ids = np.full((len(rows), width), pad, np.int64)
-    for row, ids in zip(input_ids, rows, strict=True):
-        row[: len(ids)] = ids
+    input_ids = np.stack([np.pad(row, (0, width - len(row)), mode="edge") for row in rows]).astype(np.int64)
     spans = [(len(t.prompt), len(r)) for t in tokens for r in t.responses]
     positions = [np.arange(size) + (row * width + start - 1) for row, (start, size) in enumerate(spans)]
     return {"input_ids": torch.from_numpy(input_ids), **_elements(tokens, positions)}

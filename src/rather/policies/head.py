@@ -3,8 +3,8 @@
     logits = cap * tanh(scale * (W h + b) / cap)          (no cap: scale * (W h + b))
     logp   = logits[target] - logsumexp(logits)
 
-The logits of a whole batch are often the largest tensor of a step (vocabulary times positions). Here they exist for one
-chunk at a time, in forward and in backward; the products run in the compute type, statistics in float32 at least.
+The logits of a whole batch are often the largest tensor of a step (vocabulary times positions). Here they exist for
+one chunk at a time, in forward and in backward; products run in the compute type, statistics in float32 at least.
 Each row is one position, so the result for a row does not depend on the others.
 """
 
@@ -53,7 +53,13 @@ def chunk_rows(vocabulary: int) -> int:
 
 
 def token_logps(
-    hidden: Tensor, head: nn.Module, targets: Tensor, form: LogitForm, *, entropy: bool = False, chunk: int | None = None
+    hidden: Tensor,
+    head: nn.Module,
+    targets: Tensor,
+    form: LogitForm,
+    *,
+    entropy: bool = False,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of ``targets[i]`` under the distribution that ``hidden[i]`` gives.
 

@@ -48,17 +48,13 @@ class LanguagePolicy:
     kind = "language"
     provides = frozenset({"likelihood", "tokens"})
 
-    def __init__(
-        self, network: nn.Module, tokenizer: Any, settings: PolicySettings, *, entropy: bool = False
-    ) -> None:
+    def __init__(self, network: nn.Module, tokenizer: Any, settings: PolicySettings, *, entropy: bool = False) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
         self.report = EncodingReport()
         disable_dropout(network)
         device = next(network.parameters()).device
-        self.network: nn.Module = LanguageScorer(
-            network, compute_dtype(settings.precision, device), entropy=entropy
-        )
+        self.network: nn.Module = LanguageScorer(network, compute_dtype(settings.precision, device), entropy=entropy)
         lm = self._scorer.causal_lm
         if settings.gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
@@ -69,7 +65,6 @@ class LanguagePolicy:
             truncation=settings.truncation,
             end_ids=_end_ids(lm),
         )
-        self._pad = int(tokenizer.pad_token_id or 0)
         self._fingerprint = fingerprint(self._scorer, self.encoder)
         self.form, reason = choose_form(self._scorer, tokenizer, settings.encoding)
         if reason:
@@ -123,7 +118,7 @@ class LanguagePolicy:
         """A batch in the given order. ``inputs`` holds what the network's forward takes, and ``response`` [E]."""
         tokens = [e.inputs for e in encoded]
         layout = Layout.of([e.comparison for e in encoded], [size for e in encoded for size in e.lengths])
-        inputs = shared_inputs(tokens) if self.form == "shared" else padded_inputs(tokens, self._pad)
+        inputs = shared_inputs(tokens) if self.form == "shared" else padded_inputs(tokens)
         response = torch.repeat_interleave(torch.arange(layout.responses), layout.lengths)
         ids = tuple(e.comparison.id for e in encoded)
         return Batch(layout, {"form": self.form, "response": response, **inputs}, ids)

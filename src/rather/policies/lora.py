@@ -1,8 +1,8 @@
 """Low-rank adapters by peft: wrapping a model, and looking at the model as it was before training.
 
 A fresh adapter starts as the identity (its second factor is zero), so the model before training is the model with
-adapters off. A loaded adapter that is trained further is kept a second time, frozen, as ``reference``: switching to that
-copy gives the model as it was loaded.
+adapters off. A loaded adapter that is trained further is kept a second time, frozen, as ``reference``: switching to
+that copy gives the model as it was loaded.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class LanguageScorer(nn.Module):
                 states = shared.last_hidden_states(lm, input_ids, **layout)
             else:
                 # No mask: behind the causal one, padding on the right is invisible to real tokens.
-                states = lm.get_decoder()(input_ids=input_ids, use_cache=False)[0]
+                states = shared.body_of(lm)(input_ids=input_ids, use_cache=False)[0]
             hidden = states.flatten(0, 1).index_select(0, positions)
             head = lm.get_output_embeddings()
             return token_logps(hidden, head, targets, LogitForm.of(lm.config.get_text_config()), entropy=self.entropy)

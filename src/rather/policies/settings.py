@@ -18,15 +18,24 @@ class PolicySettings(BaseModel):
     )
     max_length: int = Field(2048, gt=1, description="longest prompt plus response, in tokens")
     truncation: Literal["prompt_start", "response_end", "drop"] = Field(
-        "prompt_start", description="what is cut from an over-long example: the prompt's start, the response's end; or drop it"
+        "prompt_start",
+        description="what is cut from an over-long example: the prompt's start, the response's end; or drop it",
     )
     lora: bool = Field(False, description="train low-rank adapters (peft) instead of all weights")
     lora_rank: int = Field(16, gt=0, description="rank of the adapters")
     lora_alpha: float = Field(32.0, gt=0, description="scale of the adapters (alpha / rank)")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout inside the adapters")
-    lora_targets: str = Field("all-linear", description="layers that get adapters: all-linear or comma-separated names")
+    lora_targets: str = Field(
+        "all-linear", description="layers that get adapters: all-linear or comma-separated names"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="compute type; weights stay in fp32. auto: bf16 where the machine has it"
     )
-    gradient_checkpointing: bool = Field(False, description="recompute activations in backward: less memory, more time")
+    encoding: Literal["auto", "shared", "padded"] = Field(
+        "auto",
+        description="shared computes a prompt once for all its responses, where the model allows it; padded does not",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in backward: less memory, more time"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that ships with the model")

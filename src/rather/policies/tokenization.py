@@ -1,7 +1,7 @@
 """From comparisons to token ids, with the boundary between prompt and response proved on each example.
 
 Prompt and prompt-with-response are tokenized as wholes and compared: the prompt's ids must be a prefix. Where they are
-not, the response is tokenized apart, so that no token spans the boundary, and the repair is counted. So the response is
+not, the response is tokenized apart, so that no token spans the boundary, and the repair is counted. So a response is
 always scored after exactly the ids that the model is given at inference.
 """
 
@@ -142,10 +142,8 @@ class TextEncoder:
         responses = []
         for whole, text, content in zip(wholes, rendered.wholes, rendered.contents, strict=True):
             size = len(prompt)
-            if whole[:size] == prompt:
-                response = whole[size:]
-            else:
-                response = self._mend(text, content, rendered, report)
+            clean = whole[:size] == prompt
+            response = whole[size:] if clean else self._mend(text, content, rendered, report)
             if not response:
                 raise Unusable("a response has no token")
             responses.append(self._ended(response, report))
@@ -203,9 +201,7 @@ class TextEncoder:
             report.tokens_cut += before - len(prompt) - sum(map(len, responses))
         return Tokens(np.asarray(prompt, np.int32), tuple(np.asarray(r, np.int32) for r in responses))
 
-    def _cut(
-        self, prompt: list[int], responses: list[list[int]], over: int
-    ) -> tuple[list[int], list[list[int]]]:
+    def _cut(self, prompt: list[int], responses: list[list[int]], over: int) -> tuple[list[int], list[list[int]]]:
         limit = f"max_length ({self.max_length})"
         if self.truncation == "drop":
             raise Unusable(f"longer than {limit}")

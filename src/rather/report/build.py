@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rather.report import curves, findings, results, samples, tables, theme
-from rather.report.chart import Chart, legend_sample, svg, table
+from rather.report.chart import Chart, legend_sample, smooth, svg, table
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder, read_run
 
@@ -81,6 +81,7 @@ def render(run: RunFolder) -> str:
         results=found,
         count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
         charts=[_figure(chart) for chart in known],
+        smoothed=any(smooth(line) is not None for chart in known for line in chart.lines),
         other=[_figure(chart) for chart in other],
         samples=shots,
         pairs=bool(run.samples),
@@ -105,7 +106,7 @@ def _figure(chart: Chart) -> dict[str, Any]:
 def _byline(run: RunFolder) -> str:
     """Method name, steps, time and date in one line."""
     steps = [row["step"] for row in run.metrics if isinstance(row.get("step"), int)]
-    parts = [str(run.method.get("name", "")), f"{max(steps):,} steps" if steps else ""]
+    parts = [str(run.method.get("name", "")), f"{max(steps):,} step{'' if max(steps) == 1 else 's'}" if steps else ""]
     seconds = run.run.get("seconds")
     if isinstance(seconds, int | float):
         parts.append(duration(float(seconds)))

@@ -17,7 +17,7 @@ from rather.report.numbers import shown
 from rather.report.series import Series, running_mean, thin
 
 WIDTH, HEIGHT = 480, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 38
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 38
 STYLES = ((1, ""), (1, "7 4"), (2, "2.5 3"), (2, "10 3 2 3"), (3, "7 4"))
 """Colour (the CSS variable ``--line-1`` to ``--line-3``) and dash of each line style."""
 
@@ -221,7 +221,7 @@ def _curve(frame: _Frame, line: Line) -> str:
     colour, dash = _style(line.style)
     css = f"l{colour}"
     drawn = thin(line.series)
-    mean = running_mean(line.series, geometric=frame.log) if line.smooth else None
+    mean = smooth(line, log=frame.log)
     parts = []
     if mean is None:
         parts.append(f'<path class="{css}" d="{_path(frame, drawn)}"{dash}/>')
@@ -233,6 +233,11 @@ def _curve(frame: _Frame, line: Line) -> str:
             if math.isfinite(value):
                 parts.append(f'<circle class="{css}" cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="3"/>')
     return "".join(parts)
+
+
+def smooth(line: Line, log: bool = False) -> Series | None:
+    """The running mean that is drawn over a curve, when one is."""
+    return running_mean(line.series, geometric=log) if line.smooth else None
 
 
 def _path(frame: _Frame, curve: Series) -> str:

@@ -126,7 +126,7 @@ def _listed(value: Any) -> Sequence[Any]:
 def _state(run: RunFolder) -> Notice | None:
     steps = _last_step(run)
     where = f"after step {steps:,}" if steps else "before the first logged step"
-    again = f"rather train --config {run.path / 'config.yaml'} --resume"
+    again = f"`rather train --config {run.path / 'config.yaml'} --resume`"
     if run.status == "interrupted":
         return Notice("The run was interrupted", f"It stopped {where}. To go on from the last checkpoint:", (again,))
     if run.status == "failed":

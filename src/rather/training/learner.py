@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from rather.objectives.base import Objective
 from rather.objectives.outcome import Outcome
@@ -25,23 +25,16 @@ class Learner(nn.Module):
         self.network = policy.network
         self.objective = objective
         self.score = policy.score
-        self.collate = policy.collate
-        self.draw = policy.draw
-        self.adapters_off = policy.adapters_off
 
     def forward(
         self, batch: Batch, draw: Draw, reference: Scores | None = None, counts: Mapping[str, float] | None = None
-    ) -> Scores | tuple[Tensor, Outcome]:
-        """The policy's scores; with ``counts``, the loss under these denominators and its outcome."""
+    ) -> Any:
+        """The policy's ``Scores``; with ``counts``, (loss under these denominators, ``Outcome``, detached ``Scores``)."""
         scores = self.score(self.network, batch, draw)
         if counts is None:
             return scores
-        outcome = self.objective(scores, reference, batch.layout)
-        return outcome.loss(counts), outcome
-
-    @property
-    def no_split_modules(self) -> Sequence[str]:
-        return list(getattr(self.network, "_no_split_modules", None) or [])
+        outcome: Outcome = self.objective(scores, reference, batch.layout)
+        return outcome.loss(counts), outcome, scores.detach()
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -59,7 +59,10 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     if own.keys() != state.keys():
         odd = sorted(own.keys() ^ state.keys())
         raise ValueError(f"{len(odd)} tensors do not match, first {odd[0]}")
+    parameters = dict(module.named_parameters())
     for name, tensor in own.items():
+        if name not in parameters and tensor.shape != state[name].shape:
+            tensor.resize_(state[name].shape)  # a table that grows with the examples it has seen
         fill(tensor, state[name])
 
 

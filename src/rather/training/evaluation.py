@@ -1,0 +1,130 @@
+"""Held-out numbers of a policy: how it ranks, how far it has moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rather.objectives.outcome import Outcome
+from rather.objectives.scores import UNITS, Layout, Scores, segment_sum
+from rather.policies.base import Encoded, Policy
+from rather.training import metrics, ranks
+from rather.training.plan import share
+from rather.training.reference_cache import Progress
+from rather.training.references import Reference, scoring_mode
+
+SEED = 20_170_706
+"""Seed of the noise of every evaluation, so that before and after see the same."""
+
+
+def wilson(successes: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
+    """95% Wilson score interval of a rate; ties count as half a success."""
+    if trials <= 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@torch.no_grad()
+def evaluate(
+    learner: Any,
+    policy: Policy,
+    reference: Reference,
+    encoded: Sequence[Encoded],
+    *,
+    device: torch.device,
+    max_cost: int,
+    progress: Progress,
+    max_count: int | None = None,
+) -> dict[str, Any]:
+    """Numbers over held-out comparisons, in eval mode.
+
+    Returns:
+        ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
+        (without edges: of marked responses whose reward has the sign of its mark); ``accuracy/logps`` and
+        ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
+        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: sum over the elements of a
+        response of r - 1 - log r, r = policy / reference, mean over responses: an estimate of KL(reference || policy)
+        that is exact in expectation for responses the reference wrote; never negative, 0 before training. The rest as
+        in training.
+    """
+    costs = [item.cost for item in encoded]
+    plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
+    totals = _Totals(device, likelihood="likelihood" in policy.provides)
+    with scoring_mode(learner), progress("evaluating", sum(len(m.indices) for m in plan if not m.idle)) as advance:
+        for micro in plan:
+            batch = policy.collate([encoded[index] for index in micro.indices]).to(device)
+            draw = policy.draw(batch, SEED)
+            of_reference = reference.score(batch, draw)
+            _, outcome, scores = learner(batch, draw, of_reference, batch.layout.counts())
+            totals.add(outcome, scores, of_reference, batch.layout, 0.0 if micro.idle else 1.0)
+            if not micro.idle:
+                advance(len(micro.indices))
+    return totals.result(len(encoded))
+
+
+class _Totals:
+    """Sums and counts over micro-batches and processes; everything is divided once."""
+
+    def __init__(self, device: torch.device, *, likelihood: bool) -> None:
+        zeros = torch.zeros
+        self.likelihood = likelihood
+        self.table = zeros(len(metrics.PAIRED), 2, dtype=torch.float64, device=device)
+        self.ranking = zeros(2, 2, dtype=torch.float64, device=device)
+        self.kl = zeros(2, dtype=torch.float64, device=device)
+        self.counts = zeros(len(UNITS), dtype=torch.float64, device=device)
+        self.terms: dict[tuple[str, str, float], Tensor] = {}
+
+    def add(self, outcome: Outcome, scores: Scores, reference: Scores | None, layout: Layout, weight: float) -> None:
+        self.table += weight * metrics.sums(outcome, layout)
+        own = layout.counts()
+        self.counts += weight * self.counts.new_tensor([own[unit] for unit in UNITS])
+        for term in outcome.terms:
+            key = (term.name, term.unit, term.coefficient)
+            self.terms[key] = self.terms.get(key, self.kl.new_zeros(())) + weight * term.values.sum().double()
+        if layout.edges:
+            logps = outcome.logps.double()
+            for row, values in enumerate((logps, logps / layout.lengths.clamp(min=1))):
+                difference = values[layout.winner] - values[layout.loser]
+                self.ranking[row] += weight * self.kl.new_tensor([metrics.right(difference).sum(), layout.edges])
+        if reference is not None and self.likelihood:
+            ratio = (scores.elements - reference.elements).double()
+            per_response = segment_sum(torch.expm1(ratio) - ratio, scores.response, layout.responses)
+            self.kl += weight * self.kl.new_tensor([per_response.sum(), layout.responses])
+
+    def result(self, comparisons: int) -> dict[str, Any]:
+        table = ranks.total(self.table)
+        counts = dict(zip(UNITS, ranks.total(self.counts).tolist(), strict=True))
+        found: dict[str, Any] = {"n": comparisons, "pairs": int(counts["edges"])}
+        names = dict(zip(metrics.PAIRED, table.tolist(), strict=True))
+        right, trials = names["rewards/accuracies"]
+        if trials:
+            found |= {"accuracy": right / trials, "accuracy/interval": list(wilson(right, trials))}
+        ranking = ranks.total(self.ranking).tolist()
+        for name, (right, trials) in zip(("accuracy/logps", "accuracy/logps_mean"), ranking, strict=True):
+            if trials:
+                found |= {name: right / trials, f"{name}/interval": list(wilson(right, trials))}
+        keys = list(self.terms)
+        sums = ranks.total(torch.stack([self.terms[key] for key in keys])).tolist()
+        found["loss"] = sum(
+            factor * value / max(counts[unit], 1.0) for (_, unit, factor), value in zip(keys, sums, strict=True)
+        )
+        found |= {name: value for name, value in metrics.means(table).items() if name != "rewards/accuracies"}
+        total, number = ranks.total(self.kl).tolist()
+        if number:
+            found["kl"] = total / number
+        return found
+
+
+def row(result: dict[str, Any], step: int, epoch: float) -> dict[str, Any]:
+    """The ``metrics.jsonl`` row of an evaluation: numbers under the names that training rows have."""
+    values = {key: value for key, value in result.items() if isinstance(value, int | float)}
+    if "accuracy" in values:
+        values["rewards/accuracies"] = values.pop("accuracy")
+    return {"step": step, "split": "eval", "epoch": epoch, **values}

@@ -1,0 +1,1 @@
+"""Checkers by theme; ``registry`` has them all by name."""
