@@ -142,37 +142,21 @@ def _stopped(event: threading.Event) -> Any:
     from transformers import StoppingCriteria
 
     class Stopped(StoppingCriteria):
-        def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> Any:
+        def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> Any:
             return torch.full((input_ids.shape[0],), event.is_set(), device=input_ids.device, dtype=torch.bool)
 
     return Stopped()
 
 
-def final_model(run: RunFolder) -> Path:
-    """The folder of a run's final model.
-
-    Raises:
-        UserError: the run has not finished, or trained something that is not a language model.
-    """
-    folder = run.path / "model"
-    if (folder / "model_index.json").is_file():
-        raise UserError("trained an image model", where=str(run.path), fix="rather chat is for language models")
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
-        raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
-    return folder
-
-
 def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     """The trained model, after the base if asked for; a LoRA run's base is the same weights with adapters off."""
     import torch
-
     from transformers.utils import logging
 
-    from rather.policies.models import load_causal_lm, load_tokenizer
+    from rather.policies.models import load_causal_lm, load_tokenizer, resolve
+    from rather.report.rescore import final_model
 
     logging.disable_progress_bar()
-
     folder = final_model(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -183,9 +167,10 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     trained = Voice("trained", model, tokenizer, chat=chat, seed=seed)
     if not base:
         return [trained]
-    if hasattr(model, "disable_adapter"):
+    before = str(run.config.get("model") or run.model_name)
+    if hasattr(model, "disable_adapter") and resolve(before).adapter is None:
         return [Voice("base", model, tokenizer, model.disable_adapter, chat, seed), trained]
-    initial: Any = load_causal_lm(run.model_name, dtype)
+    initial: Any = load_causal_lm(before, dtype)
     return [Voice("base", initial.to(device), tokenizer, chat=chat, seed=seed), trained]
 
 

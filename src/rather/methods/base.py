@@ -27,7 +27,8 @@ Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", 
 
 ``pairs``: edges; ``lists``: several edges with one winner are used jointly (one edge is fine too); ``marks``:
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
-scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token scores.
+scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
+scores.
 """
 
 
@@ -40,10 +41,12 @@ class LabelOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Literal["hard", "smoothed", "flip_corrected", "soft"] | None = Field(
-        None, description="what is believed about labels; inferred from a given rate when left out"
+        default=None, description="what is believed about labels; inferred from a given rate when left out"
     )
-    smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of wrong labels to smooth over (cDPO)")
-    flip_rate: float = Field(0.0, ge=0, lt=0.5, description="rate of flipped labels to correct for, unbiased (rDPO)")
+    smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of wrong labels to smooth over (cDPO)")
+    flip_rate: float = Field(
+        default=0.0, ge=0, lt=0.5, description="rate of flipped labels to correct for, unbiased (rDPO)"
+    )
 
     @model_validator(mode="after")
     def _one_model(self) -> LabelOptions:

@@ -4,8 +4,8 @@
     L = (1 - m) (-log sigma(z)) + m exp(-z)                                                    (eq. 5)
 
 Logistic on wrongly ordered pairs, exponential on rightly ordered ones, with a hump between them: about z = 0 the
-gradient has the wrong sign, so that undecided pairs are let go. Temperatures above 1 are refused: there m exp(-z) grows
-exponentially on wrong pairs.
+gradient has the wrong sign, so that undecided pairs are let go. Temperatures above 1 are refused: there m exp(-z)
+grows exponentially on wrong pairs.
 """
 
 from __future__ import annotations

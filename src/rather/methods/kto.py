@@ -7,10 +7,10 @@
 Single responses marked good or bad, no pairs; each end of a pair counts as a mark, so pairs can be used as well. Both
 curves are flat far from z0: hopeless examples are let go.
 
-z0 stands for KL(pi || ref). The paper estimates it on mismatched prompts and responses; here it is the mean log-ratio of
-the judged responses themselves, over the previous optimizer step (``previous``; in the first step the micro-batch), over
-the micro-batch (``batch``) or over all steps (``running``). With unequal numbers of marks choose the lambdas so that
-lambda_d n_d / (lambda_u n_u) is near 1.
+z0 stands for KL(pi || ref). The paper estimates it on mismatched prompts and responses; here it is the mean log-ratio
+of the judged responses themselves, over the previous optimizer step (``previous``; in the first step the micro-batch),
+over the micro-batch (``batch``) or over all steps (``running``). With unequal numbers of marks choose the lambdas so
+that lambda_d n_d / (lambda_u n_u) is near 1.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class Pointwise(Objective):
         edge_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.beta, self.reduce, self.edge_scale = beta, reduce, edge_scale
+        self.beta, self.edge_scale = beta, edge_scale
+        self.reduce: Reduction = reduce
         self.curve, self.baseline = curve, baseline
         self.desirable_weight, self.undesirable_weight = desirable_weight, undesirable_weight
         self.couples_batch = baseline.couples_batch

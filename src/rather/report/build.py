@@ -80,6 +80,7 @@ def render(run: RunFolder) -> str:
         notices=notices,
         results=found,
         count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
+        evaluated_on=str(run.evaluation.get("data") or ""),
         charts=[_figure(chart) for chart in known],
         smoothed=any(smooth(line) is not None for chart in known for line in chart.lines),
         other=[_figure(chart) for chart in other],

@@ -82,7 +82,7 @@ SPECS = (
     Spec("sampled", "Length of sampled answers", "tokens", [("", ("length/sampled", "response_length", "length"))]),
 )
 
-PLAIN = {"step", "epoch", "tokens", "seconds", "tokens_per_second", "tokens/second", "time", "timestamp", "split"}
+PLAIN = {"step", "epoch", "tokens", "seconds", "tokens_per_second", "tokens/second", "time", "timestamp", "n", "pairs"}
 """Keys that are not curves of their own (throughput is made of some)."""
 
 

@@ -70,6 +70,7 @@ LABELS: dict[str, tuple[str, bool, int]] = {
     "accuracy/rewards": ("Ranking accuracy (implicit reward)", True, 1),
     "rewards/accuracies": ("Ranking accuracy (implicit reward)", True, 1),
     "accuracy/logps": ("Ranking accuracy (log-probability)", True, 1),
+    "accuracy/logps_mean": ("Ranking accuracy (mean log-probability)", True, 1),
     "win_rate": ("Win rate", True, 1),
     "loss": ("Loss", False, -1),
     "margins": ("Reward margin", False, 1),
@@ -78,7 +79,7 @@ LABELS: dict[str, tuple[str, bool, int]] = {
     "rewards/rejected": ("Implicit reward, rejected", False, 0),
     "logps/chosen": ("Log-probability, chosen", False, 0),
     "logps/rejected": ("Log-probability, rejected", False, 0),
-    "kl": ("KL divergence from the reference, estimate", False, 0),
+    "kl": ("KL divergence of the policy from the reference, estimate", False, 0),
     "length/chosen": ("Length of chosen answers, tokens", False, 0),
     "length/rejected": ("Length of rejected answers, tokens", False, 0),
     "length": ("Length of answers, tokens", False, 0),
@@ -115,7 +116,7 @@ def rows(evaluation: Mapping[str, Any]) -> list[Row]:
     present = [*LABELS, *(key for key in [*before, *after] if key not in LABELS)]
     found = []
     for key in dict.fromkeys(present):
-        if key.endswith(("interval", "_ci")) or key in ("n", "count", "pairs"):
+        if key.endswith(("interval", "_ci")) or key in ("n", "pairs"):
             continue
         left, right = estimate(before, key), estimate(after, key)
         if left or right:
@@ -143,11 +144,11 @@ def world_rows(evaluation: Mapping[str, Any]) -> list[Row]:
 
 
 def count(evaluation: Mapping[str, Any]) -> int | None:
-    """Held-out pairs scored."""
+    """Held-out pairs scored; comparisons where the data has no pairs."""
     for split in ("after", "before"):
-        for key in ("n", "pairs", "count"):
+        for key in ("pairs", "n"):
             value = number(_table(evaluation, split).get(key))
-            if value is not None and math.isfinite(value):
+            if value:
                 return int(value)
     return None
 

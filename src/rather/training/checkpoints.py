@@ -121,12 +121,13 @@ def latest(run: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, warnings
 
 
-def prune(run: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints, and what a killed process left half-written."""
-    for folder in _folders(run)[:-keep]:
+def prune(run: Path, keep: int, best: int | None) -> None:
+    """Remove all but the newest ``keep`` checkpoints and the best weights, and what a killed process left half-written."""
+    within = run / "checkpoints"
+    stale = [*_folders(run)[:-keep], *within.glob(".*.partial"), *within.glob(".*.old")]
+    stale += [folder for folder in within.glob(f"{BEST}-*") if folder.name != f"{BEST}-{best or 0:08d}"]
+    for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
-    for leftover in [*(run / "checkpoints").glob(".*.partial"), *(run / "checkpoints").glob(".*.old")]:
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def path_of(run: Path, step: int) -> Path:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from rather.policies.settings import PolicySettings
 
+Whole = Annotated[int, Field(ge=0)]
 ReferenceKind = Literal["auto", "none", "frozen", "adapters", "cached", "ema", "sync"]
 
 NEUTRAL = frozenset(
@@ -69,8 +70,8 @@ class TrainConfig(PolicySettings):
     max_steps: int | None = setting(None, "optimizer steps, whatever the epochs", "Batches", ge=1)
     seed: int = setting(0, "decides order, adapters, dropout and noise", "Batches", ge=0, lt=2**63)
 
-    eval_steps: int | Literal["auto"] = setting(
-        "auto", "steps between evaluations; 0: only before and after; auto: four times in the run", "Evaluation", ge=0
+    eval_steps: Whole | Literal["auto"] = setting(
+        "auto", "steps between evaluations; 0: only before and after; auto: four times in the run", "Evaluation"
     )
     eval_max_tokens: int | None = setting(None, "most tokens in one forward pass of an evaluation", "Evaluation", ge=1)
     best_metric: str = setting("loss", "held-out number that decides which weights are best", "Evaluation")
@@ -87,8 +88,8 @@ class TrainConfig(PolicySettings):
 
     output: str | None = setting(None, "run folder; auto: runs/MODEL-METHOD-DATA", "Output")
     resume: bool = setting(False, "go on from the run folder's last checkpoint", "Output")
-    save_steps: int | Literal["auto"] = setting(
-        "auto", "steps between checkpoints; 0: none; auto: as often as costs at most 5% of the time", "Output", ge=0
+    save_steps: Whole | Literal["auto"] = setting(
+        "auto", "steps between checkpoints; 0: none; auto: as often as costs at most 5% of the time", "Output"
     )
     keep_checkpoints: int = setting(2, "checkpoints kept", "Output", ge=1)
     logging_steps: int = setting(1, "steps between rows of metrics.jsonl", "Output", ge=1)

@@ -72,7 +72,7 @@ class Steps:
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
         )
-        self.bar = Progress(*columns, console=self.display.console, disable=not self.display.show)
+        self.bar = Progress(*columns, console=self.display.console, disable=not self.display.show, transient=True)
         self.task = self.bar.add_task("training", total=self.total, completed=self.done, text=self.text)
         self.bar.start()
         return self
@@ -82,6 +82,7 @@ class Steps:
             self.bar.stop()
 
     def advance(self, row: Mapping[str, Any]) -> None:
+        """Show a logged row."""
         names = (("loss", "loss"), ("margin", "rewards/margins"), ("acc", "rewards/accuracies"))
         parts = [f"{label} {row[key]:.3f}" for label, key in names if key in row]
         if row.get("seconds"):

@@ -49,10 +49,9 @@ def evaluate(
         ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
         (without edges: of marked responses whose reward has the sign of its mark); ``accuracy/logps`` and
         ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
-        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: sum over the elements of a
-        response of r - 1 - log r, r = policy / reference, mean over responses: an estimate of KL(reference || policy)
-        that is exact in expectation for responses the reference wrote; never negative, 0 before training. The rest as
-        in training.
+        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: half the squared log-ratio of
+        policy and reference, summed over the elements of a response, mean over responses (nats): the KL divergence to
+        second order, at the tokens of the data; never negative, 0 before training. The rest as in training.
     """
     costs = [item.cost for item in encoded]
     plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
@@ -95,7 +94,7 @@ class _Totals:
                 self.ranking[row] += weight * self.kl.new_tensor([metrics.right(difference).sum(), layout.edges])
         if reference is not None and self.likelihood:
             ratio = (scores.elements - reference.elements).double()
-            per_response = segment_sum(torch.expm1(ratio) - ratio, scores.response, layout.responses)
+            per_response = segment_sum(ratio.square() / 2, scores.response, layout.responses)
             self.kl += weight * self.kl.new_tensor([per_response.sum(), layout.responses])
 
     def result(self, comparisons: int) -> dict[str, Any]:

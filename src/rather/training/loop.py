@@ -111,7 +111,7 @@ class Loop:
         tokens = sum(self.encoded[i].cost for micro, _ in batches if not micro.idle for i in micro.indices)
         # One reduction says everything that the processes have to agree on before they move.
         said = ranks.total(
-            torch.cat([table.flatten(), loss.new_tensor([loss, tokens, self.stop_asked], dtype=torch.float64)])
+            torch.cat([table.flatten(), table.new_tensor([float(loss), float(tokens), float(self.stop_asked)])])
         )
         *flat, loss_sum, tokens_sum, stop = said.tolist()
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
@@ -175,7 +175,7 @@ class Loop:
                     {
                         "id": item.comparison.id,
                         "source": str(source) if source else None,
-                        "loss": metrics.finite(float(loss)),
+                        "loss": metrics.finite(float(loss.detach())),
                         "logps": [metrics.finite(value) for value in outcome.logps.tolist()],
                         "rewards": [metrics.finite(value) for value in outcome.rewards.tolist()],
                     }

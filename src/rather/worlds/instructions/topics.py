@@ -16,7 +16,7 @@ cats | cats | fur sleep play
 bees | bees | honey flower busy
 horses | horses | field ride strong
 owls | owls | night forest eyes
-butterflies | butterflies | wings colour spring
+butterflies | butterflies | wings color spring
 goldfish | goldfish | water bowl small
 fresh bread | bread | oven butter warm
 tomato soup | soup | spoon bowl hot
@@ -35,7 +35,7 @@ swimming | swimming | pool water summer
 hiking | hiking | mountain boots trail
 running | running | shoes park fast
 dancing | dancing | music feet party
-painting pictures | painting | brush colour paper
+painting pictures | painting | brush color paper
 playing chess | chess | board king move
 playing the guitar | guitar | song strings music
 baking cookies | cookies | oven flour sweet
@@ -65,7 +65,7 @@ a farmers market | market | fruit vegetables fresh
 a small bakery | bakery | bread street morning
 a school garden | garden | children plant bean
 a rainy Sunday | Sunday | sofa book tea
-a new neighbour | neighbour | house hello friendly
+a new neighbor | neighbor | house hello friendly
 old clocks | clocks | time tick wall
 kites | kites | wind string sky
 umbrellas | umbrellas | rain wet handle
@@ -75,7 +75,7 @@ houseplants | houseplants | pot water leaf
 bridges | bridges | river cross stone
 lighthouses | lighthouses | ship coast light
 the moon | moon | night sky bright
-rainbows | rainbows | colour sun sky
+rainbows | rainbows | color sun sky
 mountains | mountains | snow climb high
 rivers | rivers | water fish flow
 jigsaw puzzles | puzzles | piece table picture
@@ -145,7 +145,7 @@ TASKS: dict[Split, dict[Kind, tuple[str, ...]]] = {
         "name": (
             "Name one thing that goes well with {topic}.",
             "Which season goes best with {topic}?",
-            "Which colour fits {topic}?",
+            "Which color fits {topic}?",
         ),
         "yesno": (
             "Can {topic} make people happy?",

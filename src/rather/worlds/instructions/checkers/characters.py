@@ -49,7 +49,7 @@ CHECKERS = (
         failing=lambda a: "it works on a Monday.",
         kinds=ANY,
         slots=frozenset({"case"}),
-        weight=2.0,
+        weight=0.9,
     ),
     Checker(
         name="uppercase",
@@ -65,7 +65,7 @@ CHECKERS = (
         failing=lambda a: "IT WORKs.",
         kinds=ANY,
         slots=frozenset({"case"}),
-        weight=1.5,
+        weight=0.7,
     ),
     Checker(
         name="no_commas",
@@ -83,7 +83,7 @@ CHECKERS = (
         kinds=ANY,
         slots=frozenset({"comma"}),
         forbids=True,
-        weight=2.5,
+        weight=3.0,
     ),
     Checker(
         name="no_digits",
@@ -92,7 +92,7 @@ CHECKERS = (
         train=("Do not use any digits.", "Your answer must not contain digits (0-9)."),
         heldout=("Write without using the digits 0 to 9.",),
         passing=lambda a: "It takes twenty minutes.",
-        failing=lambda a: "It takes 20 minutes.",
+        failing=lambda a: "It takes 10 minutes.",
         kinds=PROSE | LISTS,
         slots=frozenset({"digit"}),
         forbids=True,
@@ -108,11 +108,11 @@ CHECKERS = (
             "Use at least one digit.",
         ),
         heldout=("There has to be a number, written with digits, in your answer.",),
-        passing=lambda a: "It takes 20 minutes.",
+        passing=lambda a: "It takes 10 minutes.",
         failing=lambda a: "It takes twenty minutes.",
         slots=frozenset({"digit"}),
         required=lambda a: "1",
-        weight=1.5,
+        weight=2.0,
     ),
     Checker(
         name="no_exclamation",
@@ -138,7 +138,7 @@ CHECKERS = (
         kinds=ANY,
         slots=frozenset({"question"}),
         forbids=True,
-        weight=0.5,
+        weight=0.4,
     ),
     Checker(
         name="quoted",
@@ -154,7 +154,7 @@ CHECKERS = (
         kinds=PROSE | {"name"},
         slots=frozenset({"start", "end", "structure"}),
         required=lambda a: '"',
-        weight=1.5,
+        weight=0.8,
     ),
     Checker(
         name="parentheses",
@@ -176,7 +176,7 @@ CHECKERS = (
         passing=lambda a: "One thing: it works.",
         failing=lambda a: "One thing; it works.",
         slots=frozenset({"colon"}),
-        weight=1.0,
+        weight=1.5,
     ),
     Checker(
         name="language",
@@ -187,7 +187,7 @@ CHECKERS = (
         passing=lambda a: _SAMPLES[a["language"]],
         failing=lambda a: _SAMPLES["English" if a["language"] != "English" else "German"],
         kinds=OPEN | {"sentence"},
-        slots=frozenset({"language", "keyword"}),
-        weight=0.8,
+        slots=frozenset({"language", "keyword", "avoid", "start", "end"}),
+        weight=1.2,
     ),
 )

@@ -76,9 +76,9 @@ CHECKERS = (
         heldout=('Let the answer open with the word "{word}".', 'Your first word has to be "{word}".'),
         passing=lambda a: f"{a['word']}, it works.",
         failing=lambda a: f"It works {a['word']}.",
-        slots=frozenset({"start", "language", "case"}),
+        slots=frozenset({"start", "case"}),
         required=lambda a: a["word"],
-        weight=2.5,
+        weight=3.0,
     ),
     Checker(
         name="first_letter",
@@ -93,7 +93,7 @@ CHECKERS = (
         failing=lambda a: f"Zebra {a['letter']}.",
         slots=frozenset({"start", "case"}),
         required=lambda a: a["letter"],
-        weight=1.0,
+        weight=2.0,
     ),
     Checker(
         name="no_preamble",
@@ -122,9 +122,9 @@ CHECKERS = (
         heldout=('Close with the words "{phrase}".', 'Let "{phrase}" be the final words.'),
         passing=lambda a: f"It works, {a['phrase']}.",
         failing=lambda a: f"{a['phrase']}, it works.",
-        slots=frozenset({"end", "language"}),
+        slots=frozenset({"end"}),
         required=lambda a: a["phrase"],
-        weight=2.0,
+        weight=0.6,
     ),
     Checker(
         name="ends_with_question",
@@ -140,7 +140,7 @@ CHECKERS = (
         failing=lambda a: "Right? It works.",
         slots=frozenset({"end", "question"}),
         required=lambda a: "?",
-        weight=1.2,
+        weight=0.8,
     ),
     Checker(
         name="ends_with_exclamation",
@@ -152,7 +152,7 @@ CHECKERS = (
         failing=lambda a: "Wow! It works.",
         slots=frozenset({"end", "exclamation"}),
         required=lambda a: "!",
-        weight=1.5,
+        weight=1.0,
     ),
     Checker(
         name="yes_no_first",
@@ -167,7 +167,7 @@ CHECKERS = (
         passing=lambda a: "Yes, it works.",
         failing=lambda a: "It works, yes.",
         kinds=frozenset({"yesno"}),
-        slots=frozenset({"start", "language"}),
+        slots=frozenset({"start"}),
         weight=8.0,
     ),
     Checker(
@@ -193,6 +193,6 @@ CHECKERS = (
         kinds=OPEN,
         slots=frozenset({"end", "structure", "sentences", "case"}),
         required=lambda a: "P.S.",
-        weight=0.4,
+        weight=0.2,
     ),
 )

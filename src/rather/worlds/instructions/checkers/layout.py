@@ -86,7 +86,7 @@ CHECKERS = (
         failing=lambda a: "\n".join(["* one thing"] * (a["n"] - 1)),
         kinds=LISTS,
         slots=frozenset({"structure", "sentences", "end", "start"}),
-        weight=2.0,
+        weight=1.5,
     ),
     Checker(
         name="numbered",
@@ -101,7 +101,7 @@ CHECKERS = (
         failing=lambda a: "\n".join(f"{i}. thing" for i in range(1, a["n"] + 2)),
         kinds=LISTS,
         slots=frozenset({"structure", "sentences", "end", "start", "digit"}),
-        weight=2.0,
+        weight=2.5,
     ),
     Checker(
         name="comma_list",
@@ -117,7 +117,7 @@ CHECKERS = (
         kinds=frozenset({"list"}),
         slots=frozenset({"structure", "comma", "words", "sentences", "start", "end"}),
         required=lambda a: ",",
-        weight=2.5,
+        weight=1.2,
     ),
     Checker(
         name="no_list",
@@ -144,7 +144,7 @@ CHECKERS = (
         failing=lambda a: "<A Title> It works.",
         kinds=OPEN,
         slots=frozenset({"structure", "start"}),
-        weight=0.8,
+        weight=0.6,
     ),
     Checker(
         name="bold_title",
@@ -156,7 +156,7 @@ CHECKERS = (
         failing=lambda a: "**A Title** It works.",
         kinds=OPEN,
         slots=frozenset({"structure", "start", "sentences", "words"}),
-        weight=0.8,
+        weight=0.5,
     ),
     Checker(
         name="heading",
@@ -205,7 +205,7 @@ CHECKERS = (
         kinds=OPEN,
         slots=_WHOLE,
         required=lambda a: '{":,"}',
-        weight=0.5,
+        weight=0.3,
     ),
     Checker(
         name="json_list",
@@ -218,6 +218,6 @@ CHECKERS = (
         kinds=frozenset({"list"}),
         slots=_WHOLE,
         required=lambda a: '[",]',
-        weight=0.8,
+        weight=0.4,
     ),
 )

@@ -76,13 +76,13 @@ CHECKERS = (
     Checker(
         name="min_words",
         check=lambda a, text: len(words(text)) >= a["n"],
-        sample=_count(12, 30, (14, 21, 27)),
+        sample=_count(15, 40, (18, 27, 35)),
         train=("Use at least {n} words.", "Your answer must have {n} words or more.", "Write no fewer than {n} words."),
         heldout=("The answer needs a minimum of {n} words.", "Do not write less than {n} words."),
         passing=_filled,
         failing=_one_fewer,
         slots=_WORDS,
-        weight=1.0,
+        weight=1.2,
     ),
     Checker(
         name="words_between",
@@ -97,7 +97,7 @@ CHECKERS = (
         passing=lambda a: _filler(a["high"]),
         failing=lambda a: _filler(a["high"] + 1),
         slots=_WORDS,
-        weight=1.5,
+        weight=2.0,
     ),
     Checker(
         name="exact_words",
@@ -109,7 +109,7 @@ CHECKERS = (
         failing=_one_more,
         kinds=frozenset({"sentence", "open", "name"}),
         slots=frozenset({"words", "end", "keyword"}),
-        weight=0.5,
+        weight=0.3,
     ),
     Checker(
         name="single_word",
@@ -121,7 +121,7 @@ CHECKERS = (
         failing=lambda a: "Cold water.",
         kinds=frozenset({"name"}),
         slots=frozenset({"words", "sentences", "structure", "start", "end", "keyword", "question"}),
-        weight=1.0,
+        weight=0.6,
     ),
     Checker(
         name="sentences",
@@ -137,19 +137,19 @@ CHECKERS = (
         failing=lambda a: " ".join(["It works."] * (a["n"] + 1)),
         kinds=OPEN,
         slots=_SENTENCES,
-        weight=2.0,
+        weight=2.5,
     ),
     Checker(
         name="max_sentences",
         check=lambda a, text: 0 < len(sentences(text)) <= a["n"],
         sample=_count(2, 3, ()),
         train=("Use at most {n} sentences.", "Write no more than {n} sentences.", "Keep it to {n} sentences or fewer."),
-        heldout=("Do not write more than {n} sentences.", "{n} sentences are the limit."),
+        heldout=("Do not write more than {n} sentences.", "The limit is {n} sentences."),
         passing=lambda a: " ".join(["It works."] * a["n"]),
         failing=lambda a: " ".join(["It works."] * (a["n"] + 1)),
         kinds=OPEN,
         slots=_SENTENCES,
-        weight=1.5,
+        weight=1.2,
     ),
     Checker(
         name="lines",
@@ -161,7 +161,7 @@ CHECKERS = (
         failing=lambda a: "\n".join(["One line."] * (a["n"] + 1)),
         kinds=OPEN,
         slots=frozenset({"sentences", "structure"}),
-        weight=0.7,
+        weight=0.5,
     ),
     Checker(
         name="paragraphs",
@@ -176,7 +176,7 @@ CHECKERS = (
         failing=lambda a: "\n\n".join(["It works."] * (a["n"] + 1)),
         kinds=OPEN,
         slots=frozenset({"sentences", "structure"}),
-        weight=1.0,
+        weight=1.2,
     ),
     Checker(
         name="max_characters",
@@ -191,6 +191,6 @@ CHECKERS = (
         failing=lambda a: "x" * (a["n"] + 1),
         kinds=ANY - {"yesno", "list"},
         slots=frozenset({"words", "sentences"}),
-        weight=1.0,
+        weight=2.0,
     ),
 )

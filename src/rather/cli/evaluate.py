@@ -1,0 +1,55 @@
+"""``rather evaluate RUN``: what the model of a run learned, by held-out data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="run folder of rather train")],
+    data: Annotated[str | None, typer.Option(help="other held-out data than the run's own")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="use the first so many comparisons")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
+) -> None:
+    """Score the trained model and the one before training on held-out data; update the run's report."""
+    from rather.report.build import build_report
+    from rather.report.rescore import merge, rescore
+    from rather.report.run_folder import read_run
+    from rather.training.record import write_json
+
+    folder = read_run(run)
+    found = rescore(folder, data=data, limit=limit, show=not as_json)
+    evaluation = merge(folder.evaluation, found)
+    write_json(run / "evaluation.json", evaluation)
+    report = build_report(run)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    _table(found, evaluation)
+    typer.echo(f"report: {report}")
+
+
+def _table(found: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from rather.report import results
+
+    pairs = results.count(evaluation) or 0
+    title = f"{pairs:,} held-out pairs of {escape(str(found['data']))}; ranges are 95% intervals"
+    table = Table("Measure", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("Before", "After", "Change"):
+        table.add_column(name, justify="right")
+    for row in results.rows({"before": found["before"], "after": found["after"]}):
+        cells = []
+        for value in (row.before, row.after):
+            interval = value.interval(row.share) if value else ""
+            text = value.text(row.share) if value else "–"
+            cells.append(f"{text} ({interval})" if interval else text)
+        table.add_row(escape(row.label), *cells, row.change)
+    Console().print(table)

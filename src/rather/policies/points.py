@@ -1,0 +1,166 @@
+"""``toy:points``: a diffusion model of points in the plane, small enough to train in a minute on one core."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rather.data.types import Comparison
+from rather.objectives.scores import Layout
+from rather.policies.base import Batch, Encoded
+from rather.policies.denoising import DenoisingPolicy
+from rather.policies.encoding_report import EncodingReport
+from rather.policies.schedule import NoiseSchedule, ddim
+from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
+from rather.worlds.points.truth import PROMPTS, base_data
+from rather.worlds.query import QueryOptions, read_options
+
+NULL = PROMPTS
+"""The prompt that says nothing; prompts are replaced by it in 10% of the base model's training."""
+
+_VERSION = 1  # of the base model; raise it when pretraining changes
+_PRETRAINING_STEPS, _PRETRAINING_BATCH = 4000, 512
+_SAMPLING_STEPS = 50
+
+
+class PointsModelOptions(QueryOptions):
+    seed: int = Field(0, ge=0, description="of the base model")
+    weights: str | None = Field(None, description="folder of a trained copy")
+
+
+class PointDenoiser(nn.Module):
+    """Noise prediction (x_t [N, 2], timestep [N], prompt [N]) -> [N, 2].
+
+    Three residual layers of width 128; the timestep enters as Fourier features, the prompt as an embedding, both added
+    before every layer.
+    """
+
+    def __init__(self, width: int = 128, layers: int = 3, frequencies: int = 32) -> None:
+        super().__init__()
+        self.enter = nn.Linear(2, width)
+        self.time = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.prompt = nn.Embedding(PROMPTS + 1, width)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(layers)
+        )
+        self.leave = nn.Linear(width, 2)
+        spaced = torch.exp(torch.linspace(0, -math.log(1000.0), frequencies))
+        self.register_buffer("frequencies", spaced, persistent=False)
+
+    def forward(self, noisy: Tensor, timestep: Tensor, prompt: Tensor) -> Tensor:
+        frequencies = self.get_buffer("frequencies")
+        phase = timestep[:, None].to(frequencies.dtype) * frequencies
+        condition = self.time(torch.cat([phase.sin(), phase.cos()], -1)) + self.prompt(prompt)
+        hidden = self.enter(noisy)
+        for layer in self.layers:
+            hidden = hidden + layer(hidden + condition)
+        return self.leave(hidden)
+
+
+class PointsPolicy(DenoisingPolicy):
+    """The denoising policy of the world of points: prompt c, responses (x, y)."""
+
+    network: PointDenoiser
+
+    def __init__(self, network: PointDenoiser) -> None:
+        super().__init__(network, NoiseSchedule.stable_diffusion())
+        self.report = EncodingReport()
+        self._fingerprint = weights_hash(network.state_dict(), "points", "stable_diffusion", "epsilon")
+
+    def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
+        """Points as float32; the cost of a comparison is its number of responses."""
+        self.report = EncodingReport(comparisons=len(comparisons))
+        encoded: list[Encoded] = []
+        for comparison in comparisons:
+            problem = _problem(comparison)
+            if problem:
+                self.report.drop(str(comparison.source or comparison.id), problem)
+                continue
+            points = np.asarray(comparison.responses, np.float32)
+            encoded.append(Encoded(comparison, (2,) * len(points), len(points), points))
+        self.report.encoded = len(encoded)
+        return encoded
+
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """``inputs``: ``latents`` [R, 2] and ``prompt`` [R]."""
+        layout = Layout.of([e.comparison for e in encoded], [size for e in encoded for size in e.lengths])
+        prompt = torch.tensor([e.comparison.prompt for e in encoded])[layout.prompt]
+        latents = torch.from_numpy(np.concatenate([e.inputs for e in encoded]))
+        return Batch(layout, {"latents": latents, "prompt": prompt}, tuple(e.comparison.id for e in encoded))
+
+    def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        return network(noisy, timestep, inputs["prompt"])
+
+    def fingerprint(self) -> str:
+        """Hash of the weights at construction and of the schedule."""
+        return self._fingerprint
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """``model.safetensors``; ``toy:points?weights=FOLDER`` opens it."""
+        save_weights(network, Path(folder), {"model": "toy:points"})
+
+    @torch.no_grad()
+    def sample(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
+        """[N, 2] float64 DDIM samples for ``prompts`` [N]; the start noise is a function of ``seed`` and N."""
+        weight = next(network.parameters())
+        random = torch.Generator().manual_seed(seed)
+        start = torch.randn(len(prompts), 2, generator=random).to(weight)
+        prompt = torch.as_tensor(prompts).to(weight.device)
+        points = ddim(self.schedule, lambda x, t: network(x, t, prompt), start, steps)
+        return points.double().cpu().numpy()
+
+
+def open_points(values: dict[str, str], where: str) -> PointsPolicy:
+    """The policy of ``toy:points?...``; the base model is trained at first use (about ten seconds)."""
+    options = read_options(PointsModelOptions, values, where)
+    network = PointDenoiser()
+    if options.weights:
+        load_weights(network, options.weights, where)
+    else:
+        name = f"points-v{_VERSION}-seed{options.seed}"
+        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed))
+    return PointsPolicy(network)
+
+
+def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS) -> None:
+    """Train ``network`` from scratch, in place, on base data of both modes; global random state is left alone."""
+    schedule = NoiseSchedule.stable_diffusion()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                module.reset_parameters()
+        prompts, points = base_data(steps * _PRETRAINING_BATCH // 20, seed)
+        prompt_table, point_table = torch.from_numpy(prompts), torch.from_numpy(points).float()
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-5)
+        for _ in range(steps):
+            rows = torch.randint(len(prompts), (_PRETRAINING_BATCH,))
+            clean, prompt = point_table[rows], prompt_table[rows]
+            prompt = torch.where(torch.rand(len(rows)) < 0.1, NULL, prompt)
+            timestep, noise = torch.randint(schedule.steps, (len(rows),)), torch.randn_like(clean)
+            predicted = network(schedule.noised(clean, noise, timestep), timestep, prompt)
+            loss = nn.functional.mse_loss(predicted, noise)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            rate.step()
+
+
+def _problem(comparison: Comparison) -> str | None:
+    if not (isinstance(comparison.prompt, int) and 0 <= comparison.prompt < PROMPTS):
+        return f"a prompt of toy:points is an integer from 0 to {PROMPTS - 1}"
+    try:
+        points = np.asarray(comparison.responses, np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.shape != (len(comparison.responses), 2) or not np.isfinite(points).all():
+        return "a response of toy:points is two finite numbers"
+    return None

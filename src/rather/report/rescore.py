@@ -1,0 +1,177 @@
+"""Score a finished run anew: its final model and the model before training, on held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rather.errors import UserError
+from rather.report.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from rather.data.types import Comparison
+    from rather.methods.base import Method
+    from rather.objectives.base import Objective
+    from rather.policies.base import Policy
+    from rather.training.config import TrainConfig
+
+
+def final_model(run: RunFolder) -> Path:
+    """The folder of a run's final language model.
+
+    Raises:
+        UserError: the run has not finished, or trained something that is not a language model.
+    """
+    folder = run.path / "model"
+    prefix, colon, _ = run.model_name.partition(":")
+    if (folder / "model_index.json").is_file() or (colon and prefix.isidentifier()):
+        raise UserError(
+            "did not train a language model", where=str(run.path), fix="this command reads language models"
+        )
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
+        raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
+    return folder
+
+
+def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None, show: bool = True) -> dict[str, Any]:
+    """Held-out numbers before and after training.
+
+    Both models are compared with the model before training, whatever the reference of the run was; so implicit rewards
+    before training are zero and rank by chance. A method without a reference is scored without one.
+
+    Args:
+        data: held-out data; the run's own when left out.
+        limit: use the first so many comparisons.
+        show: progress bars on standard error.
+
+    Returns:
+        ``{"before", "after", "data"}``: see ``rather.training.evaluation.evaluate``, and what the data was called.
+
+    Raises:
+        UserError: the run has no final model, or there is no held-out data that its method can use.
+    """
+    import torch
+
+    from rather.methods.registry import get
+    from rather.policies.registry import open_policy
+    from rather.training.settings import from_yaml, resolve
+
+    folder = final_model(run)
+    config = resolve(from_yaml(run.path / "config.yaml"))
+    method = get(config.method)
+    comparisons, name = _held_out(config, method, data)
+    comparisons = comparisons[:limit]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    initial = open_policy(_plain_settings(config, config.model))
+    before = _evaluate(initial, initial, _objective(method, config), config, comparisons, device, show)
+    final = open_policy(_plain_settings(config, str(folder)))
+    trained = _objective(method, config)
+    _restore(trained, run.path)
+    after = _evaluate(final, initial, trained, config, comparisons, device, show)
+    return {"before": before, "after": after, "data": name}
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """``evaluation.json`` with new numbers; what was measured otherwise (the world, sampled lengths) is kept."""
+    sides: dict[str, Any] = {}
+    for side in ("before", "after"):
+        kept = old.get(side)
+        sides[side] = {**(kept if isinstance(kept, dict) else {}), **new[side]}
+    return {**old, **new, **sides}
+
+
+def _held_out(config: TrainConfig, method: Method, data: str | None) -> tuple[Sequence[Comparison], str]:
+    from rather.training import preflight
+
+    if data is not None:
+        comparisons, _ = preflight.read(data, "--data", strict=config.strict)
+        name = data
+    else:
+        comparisons = preflight.examples(config, config.data, config.eval_data).held
+        name = config.eval_data or f"{config.data} (held out)"
+    if not comparisons:
+        raise UserError("the run held out no data", where=config.data, fix="give some: --data FILE")
+    preflight.check_data(method, comparisons, f"--data {name}")
+    return comparisons, name
+
+
+def _plain_settings(config: TrainConfig, model: str) -> Any:
+    """The run's settings for a model as it is: no fresh adapters, nothing to train."""
+    from rather.policies.settings import PolicySettings
+
+    values = {name: getattr(config, name) for name in PolicySettings.model_fields}
+    return PolicySettings(**(values | {"model": model, "lora": False, "gradient_checkpointing": False}))
+
+
+def _objective(method: Method, config: TrainConfig) -> Objective:
+    return method.build(method.configure(config.method_options))
+
+
+def _restore(objective: Objective, folder: Path) -> None:
+    """Give an objective what it had learned by the last checkpoint (most have nothing to learn)."""
+    from rather.training import checkpoints
+    from rather.training.state import load_into, trained_state
+
+    if not trained_state(objective):
+        return
+    checkpoint, _ = checkpoints.latest(folder)
+    if checkpoint is not None:
+        load_into(objective, checkpoint.tensors("objective"))
+
+
+def _evaluate(
+    policy: Policy,
+    initial: Policy,
+    objective: Objective,
+    config: TrainConfig,
+    comparisons: Sequence[Comparison],
+    device: torch.device,
+    show: bool,
+) -> dict[str, Any]:
+    from rather.training.display import Display
+    from rather.training.evaluation import evaluate
+    from rather.training.learner import Learner
+
+    encoded = policy.encode(comparisons)
+    if not encoded:
+        fix = "a larger --max-length keeps longer ones; rather check DATA names each row and why"
+        raise UserError("none of the comparisons can be encoded for this model", where=config.model, fix=fix)
+    learner = Learner(policy, objective).to(device)
+    reference = _initial_reference(initial, device) if objective.needs_reference else _no_reference()
+    return evaluate(
+        learner,
+        policy,
+        reference,
+        encoded,
+        device=device,
+        max_cost=config.eval_max_tokens or config.max_tokens,
+        progress=Display(show=show).progress,
+    )
+
+
+def _no_reference() -> Any:
+    from rather.training.references import Still
+
+    return Still()
+
+
+def _initial_reference(initial: Policy, device: torch.device) -> Any:
+    """The model before training as a reference, without a copy of it."""
+    import torch
+
+    from rather.training.references import Still, scoring_mode
+
+    initial.network.to(device)
+
+    class Initial(Still):
+        kind = "frozen"
+
+        def score(self, batch: Any, draw: Any) -> Any:
+            with torch.no_grad(), scoring_mode(initial.network):
+                return initial.score(initial.network, batch, draw).detach()
+
+    return Initial()

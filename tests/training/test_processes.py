@@ -1,0 +1,76 @@
+"""Two processes give what one gives at the same global batch; the launch is accelerate's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training.runs import metrics, record, weights
+
+from rather.training import checkpoints
+
+WORKER = Path(__file__).with_name("worker.py")
+SETTINGS = {"number": 45, "batch_size": 7, "epochs": 3, "max_tokens": 14, "method": "rdpo", "sft": 0.2, "save_steps": 4}
+
+
+def run(output: Path, cache: Path, launcher: list[str], **options: Any) -> None:
+    environment = {**os.environ, "RATHER_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(WORKER), json.dumps({"output": str(output), **SETTINGS, **options})]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def two() -> list[str]:
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    return [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port()]
+
+
+def sharded() -> list[str]:
+    fsdp = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "NO_WRAP"]
+    return [*two(), *fsdp, "--fsdp_state_dict_type", "FULL_STATE_DICT"]
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    for name in a:
+        assert float((a[name] - b[name]).abs().max()) < 1e-5, name
+    for split in ("train", "eval"):
+        for left, right in zip(metrics(one, split), metrics(other, split), strict=True):
+            names = left.keys() - {"split"} - ({"rewards/accuracies"} if left["step"] <= 1 else set())
+            for name in names:
+                assert left[name] == pytest.approx(right[name], abs=1e-5), (left["step"], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"reference": "ema", "ref_decay": 0.7, "optimizer": "sgd"}], ids=["cached", "ema"])
+def test_two_processes_equal_one(tmp_path: Path, options: dict[str, Any]) -> None:
+    run(tmp_path / "one", tmp_path / "cache1", [], **options)
+    run(tmp_path / "two", tmp_path / "cache2", two(), **options)
+    assert record(tmp_path / "two")["world_size"] == 2
+    assert_equal(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_sharded_weights_equal_whole_ones(tmp_path: Path) -> None:
+    """FSDP2 on two CPU processes; its checkpoint is gone on with by a single process."""
+    run(tmp_path / "one", tmp_path / "cache1", [])
+    run(tmp_path / "two", tmp_path / "cache2", sharded())
+    assert_equal(tmp_path / "one", tmp_path / "two")
+    left, right = (checkpoints.latest(tmp_path / name)[0] for name in ("one", "two"))
+    assert left is not None
+    assert right is not None
+    assert left.tensors("optimizer").keys() == right.tensors("optimizer").keys()
+    for name, tensor in left.tensors("optimizer").items():
+        assert float((tensor - right.tensors("optimizer")[name]).abs().max()) < 1e-5, name
