@@ -151,6 +151,19 @@ def test_an_unfinished_run_is_told_how_to_go_on(tmp_path: Path) -> None:
         assert not (run / "report.html").exists()
 
 
+def test_the_final_model_of_a_toy_run_is_opened_by_its_weights(tmp_path: Path) -> None:
+    from rather.report.rescore import final_model
+    from rather.report.run_folder import read_run
+
+    run = tmp_path / "run 1"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "model.safetensors").write_bytes(b"")
+    (run / "config.yaml").write_text("model: toy:points?seed=1\n")
+    assert final_model(read_run(run)) == f"toy:points?seed=1&weights={tmp_path}/run%201/model"
+    with pytest.raises(UserError, match="trained a toy model"):
+        call("chat", str(run), "--prompt", "x")
+
+
 def test_a_run_without_held_out_data(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", eval_fraction=0.0)
     with pytest.raises(UserError, match="held out no data"):

@@ -337,3 +337,10 @@ def test_the_folder_survives_numbers_of_odd_types(make_run: MakeRun) -> None:
         '{"status": null, "method": "dpo", "model": null, "data": [], "parameters": {"total": 0}, "seconds": "x"}'
     )
     assert "dpo" in words(page_of(make_run(run=run, evaluation={"before": 3, "after": None}, metrics=[{"step": "x"}])))
+
+
+def test_long_lists_are_shortened_and_lengths_are_told_with_the_data(make_run: MakeRun) -> None:
+    run = {"data": {"train": {"encoding": {"dropped_rows": [f"pairs.jsonl:{i}: too long" for i in range(400)]}}}}
+    text = words(page_of(make_run(run=run)))
+    assert "pairs.jsonl:4: too long, and 395 more (in run.json)" in text
+    assert "mean length of chosen answers, tokens" in text

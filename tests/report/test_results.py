@@ -127,3 +127,26 @@ def test_a_gap_between_training_and_held_out_is_told() -> None:
     run = run_of(metrics=rows)
     text = next(n.text for n in findings.notices(run, []) if n.title.startswith("Training and held-out"))
     assert "least (0.6) at step 10" in text
+
+
+def test_lengths_that_belong_to_the_data_are_no_result() -> None:
+    same = {"before": {"length/chosen": 10.0}, "after": {"length/chosen": 10.0}}
+    assert results.rows(same) == []
+    moved = {"before": {"length/sampled": 10.0}, "after": {"length/sampled": 12.0}}
+    assert [row.label for row in results.rows(moved)] == ["Length of sampled answers, tokens"]
+
+
+@pytest.mark.parametrize(("chosen", "rejected", "word"), [(80, 50, "longer"), (50, 80, "shorter"), (52, 50, None)])
+def test_a_length_bias_is_told(chosen: float, rejected: float, word: str | None) -> None:
+    rows = [{"step": i, "split": "train", "length/chosen": chosen, "length/rejected": rejected} for i in range(1, 5)]
+    found = [title for title in titles(run_of(metrics=rows)) if "than rejected ones" in title]
+    assert found == ([f"Chosen answers are {word} than rejected ones"] if word else [])
+
+
+def test_cut_data_is_told() -> None:
+    def run(**encoding: int) -> RunFolder:
+        return run_of(run={"status": "finished", "data": {"train": {"encoding": encoding}}})
+
+    (notice,) = findings.notices(run(comparisons=100, encoded=80, truncated=40), [])
+    assert notice.text == "50.0% of the training comparisons are truncated and 20.0% could not be used."
+    assert findings.notices(run(comparisons=100, encoded=98, truncated=2), []) == []

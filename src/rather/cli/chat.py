@@ -158,10 +158,12 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
 
     logging.disable_progress_bar()
     folder = final_model(run)
+    if folder.startswith("toy:"):
+        raise UserError("trained a toy model", where=str(run.path), fix="rather chat is for language models")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    tokenizer = load_tokenizer(str(folder))
-    loaded: Any = load_causal_lm(str(folder), dtype)
+    tokenizer = load_tokenizer(folder)
+    loaded: Any = load_causal_lm(folder, dtype)
     model = loaded.to(device)
     chat = tokenizer.chat_template is not None and run.config.get("template") != "none"
     trained = Voice("trained", model, tokenizer, chat=chat, seed=seed)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rather.report.results import Estimate
 
 
 def evaluate(
@@ -40,16 +43,21 @@ def _table(found: dict[str, Any], evaluation: dict[str, Any]) -> None:
 
     from rather.report import results
 
+    console = Console()
     pairs = results.count(evaluation) or 0
     title = f"{pairs:,} held-out pairs of {escape(str(found['data']))}; ranges are 95% intervals"
+    wide = console.width >= 100
     table = Table("Measure", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("Before", "After", "Change"):
-        table.add_column(name, justify="right")
+    for name in ("Before", "After", "Change") if wide else ("Before", "After"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in results.rows({"before": found["before"], "after": found["after"]}):
-        cells = []
-        for value in (row.before, row.after):
-            interval = value.interval(row.share) if value else ""
-            text = value.text(row.share) if value else "–"
-            cells.append(f"{text} ({interval})" if interval else text)
-        table.add_row(escape(row.label), *cells, row.change)
-    Console().print(table)
+        cells = [_cell(row.before, row.share), _cell(row.after, row.share)]
+        table.add_row(escape(row.label), *cells, *([row.change] if wide else []))
+    console.print(table)
+
+
+def _cell(value: Estimate | None, share: bool) -> str:
+    if value is None:
+        return "–"
+    interval = value.interval(share).replace(" to ", "–").rstrip("%")
+    return f"{value.text(share)} ({interval})" if interval else value.text(share)

@@ -92,7 +92,10 @@ def _json_lines(path: Path) -> Iterator[Row]:
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            yield number, Refused("not-utf8", f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8")
+            yield (
+                number,
+                Refused("not-utf8", f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"),
+            )
             continue
         try:
             yield number, _as_mapping(json.loads(text))
@@ -123,7 +126,9 @@ def _json_document(path: Path) -> Iterator[Row]:
         raise UserError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=fix) from None
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
-        document = document["data"] if isinstance(document.get("data"), list) else lists[0] if len(lists) == 1 else [document]
+        document = (
+            document["data"] if isinstance(document.get("data"), list) else lists[0] if len(lists) == 1 else [document]
+        )
     if not isinstance(document, list):
         raise UserError(f"holds a {type(document).__name__}", where=str(path), fix="write a list of objects")
     for number, value in enumerate(document, 1):
@@ -139,7 +144,10 @@ def _csv(path: Path) -> Iterator[Row]:
         for number, row in enumerate(reader, 1):
             if None in row or None in row.values():
                 have = len([v for k, v in row.items() if k is not None and v is not None]) + len(row.get(None) or [])
-                yield number, Refused("ragged-row", f"{have} fields where the header names {len(reader.fieldnames or [])}")
+                yield (
+                    number,
+                    Refused("ragged-row", f"{have} fields where the header names {len(reader.fieldnames or [])}"),
+                )
                 continue
             yield number, {key: _cell(value) for key, value in row.items()}
     except csv.Error as error:
@@ -182,4 +190,6 @@ def _table_rows(path: Path) -> Iterator[Row]:
                 yield number, row
     except (pa.ArrowException, OSError, EOFError) as error:
         message = str(error).splitlines()[0]
-        raise UserError(f"not a readable {kind_of(path)} file: {message}", where=str(path), fix="fetch or write it again") from None
+        raise UserError(
+            f"not a readable {kind_of(path)} file: {message}", where=str(path), fix="fetch or write it again"
+        ) from None

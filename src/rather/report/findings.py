@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rather.report import results
-from rather.report.numbers import percent, shown
+from rather.report.numbers import number, percent, shown
 from rather.report.run_folder import RunFolder
 from rather.report.series import keys, series
 
@@ -113,6 +113,8 @@ def notices(run: RunFolder, table: list[results.Row]) -> list[Notice]:
         _displacement(run, table),
         _overfit(run),
         _length(table),
+        _cut(run),
+        _length_bias(run),
         *(Notice("Reported by the run", str(warning)) for warning in _listed(run.run.get("warnings"))),
         *(Notice("Not readable", problem, tone="poor") for problem in run.problems),
     ]
@@ -131,6 +133,8 @@ def _state(run: RunFolder) -> Notice | None:
         return Notice("The run was interrupted", f"It stopped {where}. To go on from the last checkpoint:", (again,))
     if run.status == "failed":
         reason = str(run.run.get("error") or "No reason was written down.")
+        if (run.path / "nonfinite.json").is_file():
+            reason += f" The comparisons are in {run.path / 'nonfinite.json'}."
         return Notice("The run failed", f"It stopped {where}. {reason}", tone="poor")
     if run.status == "running":
         text = f"This report was written while the run was at or {where}. If no process is left, resume it:"
@@ -237,3 +241,41 @@ def _length(table: list[results.Row]) -> Notice | None:
         "Check that the gain is not one of length alone."
     )
     return Notice("Answers changed in length", text, ("a mean over tokens: `--reduce mean`", "pairs of like length"))
+
+
+def _cut(run: RunFolder) -> Notice | None:
+    """Much of the training data is truncated or left out."""
+    data = run.run.get("data")
+    train = data.get("train") if isinstance(data, dict) else None
+    encoding = train.get("encoding") if isinstance(train, dict) else None
+    if not isinstance(encoding, dict):
+        return None
+    every, encoded, truncated = (number(encoding.get(key)) for key in ("comparisons", "encoded", "truncated"))
+    if not every or encoded is None:
+        return None
+    parts = []
+    if truncated and encoded and truncated / encoded > 0.05:
+        parts.append(f"{percent(truncated / encoded)} of the training comparisons are truncated")
+    if (every - encoded) / every > 0.05:
+        parts.append(f"{percent((every - encoded) / every)} could not be used")
+    if not parts:
+        return None
+    tries = ("a larger `--max-length`, where memory allows", "another `--truncation`")
+    return Notice("Much of the data is cut", " and ".join(parts) + ".", tries)
+
+
+def _length_bias(run: RunFolder) -> Notice | None:
+    """Chosen and rejected answers differ much in length."""
+    chosen, rejected = (series(run.metrics, f"length/{side}", "train") for side in ("chosen", "rejected"))
+    if chosen is None or rejected is None or not (chosen.finite.any() and rejected.finite.any()):
+        return None
+    long, short = (float(curve.values[curve.finite].mean()) for curve in (chosen, rejected))
+    if short <= 0 or 0.8 <= long / short <= 1.25:
+        return None
+    word = "longer" if long > short else "shorter"
+    text = (
+        f"Chosen answers of the training data have {shown(long)} tokens on average, rejected ones {shown(short)}. "
+        "Length alone tells many of the pairs apart, and the model may learn no more than that."
+    )
+    tries = ("a mean over tokens: `--reduce mean`", "`rather check` on the data, and pairs of like length")
+    return Notice(f"Chosen answers are {word} than rejected ones", text, tries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from rather.errors import UserError
 from rather.report.run_folder import RunFolder
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
     from rather.training.config import TrainConfig
 
 
-def final_model(run: RunFolder) -> Path:
-    """The folder of a run's final language model.
+def final_model(run: RunFolder) -> str:
+    """The name by which a run's final model is opened: its folder, or ``toy:NAME?weights=FOLDER``.
 
     Raises:
-        UserError: the run has not finished, or trained something that is not a language model.
+        UserError: the run has not finished, or trained an image pipeline.
     """
     folder = run.path / "model"
-    prefix, colon, _ = run.model_name.partition(":")
-    if (folder / "model_index.json").is_file() or (colon and prefix.isidentifier()):
+    initial = str(run.config.get("model") or run.model_name)
+    if (folder / "model_index.json").is_file():
         raise UserError(
             "did not train a language model", where=str(run.path), fix="this command reads language models"
         )
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json", "model.safetensors")):
         fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
         raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
-    return folder
+    if initial.startswith("toy:"):
+        return f"{initial}{'&' if '?' in initial else '?'}weights={quote(str(folder))}"
+    return str(folder)
 
 
 def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None, show: bool = True) -> dict[str, Any]:
@@ -58,9 +61,11 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
 
     from rather.methods.registry import get
     from rather.policies.registry import open_policy
+    from rather.training import finish
     from rather.training.settings import from_yaml, resolve
 
-    folder = final_model(run)
+    model = final_model(run)
+    finish.no_foreign_bars()
     config = resolve(from_yaml(run.path / "config.yaml"))
     method = get(config.method)
     comparisons, name = _held_out(config, method, data)
@@ -68,7 +73,7 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     initial = open_policy(_plain_settings(config, config.model))
     before = _evaluate(initial, initial, _objective(method, config), config, comparisons, device, show)
-    final = open_policy(_plain_settings(config, str(folder)))
+    final = open_policy(_plain_settings(config, model))
     trained = _objective(method, config)
     _restore(trained, run.path)
     after = _evaluate(final, initial, trained, config, comparisons, device, show)
@@ -148,7 +153,8 @@ def _evaluate(
         reference,
         encoded,
         device=device,
-        max_cost=config.eval_max_tokens or config.max_tokens,
+        max_cost=config.eval_max_tokens or 4 * config.max_tokens,
+        max_count=config.micro_batch_size,
         progress=Display(show=show).progress,
     )
 

@@ -79,11 +79,15 @@ LABELS: dict[str, tuple[str, bool, int]] = {
     "rewards/rejected": ("Implicit reward, rejected", False, 0),
     "logps/chosen": ("Log-probability, chosen", False, 0),
     "logps/rejected": ("Log-probability, rejected", False, 0),
-    "kl": ("KL divergence of the policy from the reference, estimate", False, 0),
+    "kl": ("KL divergence (reference to policy), estimate", False, 0),
     "length/chosen": ("Length of chosen answers, tokens", False, 0),
     "length/rejected": ("Length of rejected answers, tokens", False, 0),
+    "length/sampled": ("Length of sampled answers, tokens", False, 0),
     "length": ("Length of answers, tokens", False, 0),
 }
+OF_DATA = ("length/chosen", "length/rejected")
+"""Numbers of the data and not of the model: told with the data."""
+
 RANKING = ("accuracy", "accuracy/rewards", "rewards/accuracies")
 
 
@@ -119,6 +123,8 @@ def rows(evaluation: Mapping[str, Any]) -> list[Row]:
         if key.endswith(("interval", "_ci")) or key in ("n", "pairs"):
             continue
         left, right = estimate(before, key), estimate(after, key)
+        if key in OF_DATA and left == right:
+            continue
         if left or right:
             label, share, better = LABELS.get(key, (key, False, 0))
             found.append(Row(key, label, left, right, share, better))

@@ -7,6 +7,7 @@ from typing import Any
 
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder
+from rather.report.series import series
 
 Pairs = list[tuple[str, str]]
 
@@ -22,6 +23,10 @@ WORDS = {
     "lr": "learning rate",
     "num_parameters": "parameters",
 }
+
+
+LISTED = 5
+"""Items of a list that are shown."""
 
 
 def words(key: str) -> str:
@@ -42,7 +47,9 @@ def flat(value: Any, prefix: str = "") -> Pairs:
     if isinstance(value, list):
         if any(isinstance(item, Mapping) for item in value):
             return [row for index, item in enumerate(value) for row in flat(item, f"{prefix}.{index + 1}")]
-        return [(words(prefix), ", ".join(shown(item) for item in value))]
+        told = [shown(item) for item in value[:LISTED]]
+        more = [f"and {len(value) - LISTED} more (in run.json)"] if len(value) > LISTED else []
+        return [(words(prefix), ", ".join(told + more))]
     return [(words(prefix), shown(value))]
 
 
@@ -55,11 +62,21 @@ def data(run: RunFolder) -> list[tuple[str, Pairs]]:
     found, rest = [], {}
     for key, value in summary.items():
         if isinstance(value, Mapping) and key in titles:
-            found.append((titles[key], flat(value)))
+            found.append((titles[key], flat(value) + answer_lengths(run, key)))
         elif value is not None:
             rest[key] = value
     if rest:
         found.append(("Data" if not found else "Both splits", flat(rest)))
+    return found
+
+
+def answer_lengths(run: RunFolder, split: str) -> Pairs:
+    """Mean length of chosen and rejected answers, as logged in this split."""
+    found: Pairs = []
+    for side in ("chosen", "rejected"):
+        curve = series(run.metrics, f"length/{side}", split)
+        if curve is not None and curve.finite.any():
+            found.append((f"mean length of {side} answers, tokens", shown(float(curve.values[curve.finite].mean()))))
     return found
 
 
