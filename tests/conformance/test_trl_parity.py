@@ -142,3 +142,29 @@ def test_every_loss_of_trl_is_covered() -> None:
 
     code = inspect.getsource(dpo_trainer.DPOTrainer._compute_loss)
     assert set(re.findall(r'loss_type == "(\w+)"', code)) == set(LOSSES)
+
+
+def test_losses_without_reference_equal_trl() -> None:
+    """CPO and SimPO in double precision; ORPO's odds ratio, which TRL computes in single precision."""
+    cpo = pytest.importorskip("trl.experimental.cpo.cpo_trainer")
+    orpo = pytest.importorskip("trl.experimental.orpo.orpo_trainer")
+    one_process = SimpleNamespace(device="cpu")
+    shared = {"beta": BETA, "alpha": 0.0, "label_smoothing": 0.0, "simpo_gamma": 0.7, "accelerator": one_process}
+    trainers: dict[str, Any] = {}
+    for name, kind, loss_type in (
+        ("cpo", cpo.CPOTrainer, "sigmoid"),
+        ("simpo", cpo.CPOTrainer, "simpo"),
+        ("orpo", orpo.ORPOTrainer, None),
+    ):
+        trainers[name] = object.__new__(kind)
+        vars(trainers[name]).update(shared, loss_type=loss_type)
+    generator = torch.Generator().manual_seed(1)
+    chosen, rejected = (-6 * torch.rand(1000, generator=generator) - 1e-3 for _ in range(2))
+    one = {"chosen_lengths": torch.ones(1000), "rejected_lengths": torch.ones(1000)}
+    ours = rather.loss("cpo", chosen, rejected, beta=BETA, **one).per_pair
+    torch.testing.assert_close(ours, trainers["cpo"].cpo_loss(chosen, rejected)[0], rtol=1e-9, atol=1e-9)
+    ours = rather.loss("simpo", chosen, rejected, beta=BETA, gamma=0.7, **one).per_pair
+    torch.testing.assert_close(ours, trainers["simpo"].cpo_loss(chosen, rejected)[0], rtol=1e-9, atol=1e-9)
+    ours = rather.loss("orpo", chosen, rejected, **one).per_pair
+    theirs = -trainers["orpo"].odds_ratio_loss(chosen, rejected)[0].double() / BETA
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -344,3 +344,30 @@ def test_long_lists_are_shortened_and_lengths_are_told_with_the_data(make_run: M
     text = words(page_of(make_run(run=run)))
     assert "pairs.jsonl:4: too long, and 395 more (in run.json)" in text
     assert "mean length of chosen answers, tokens" in text
+
+
+def test_numbers_before_alone_are_called_that(make_run: MakeRun) -> None:
+    page = page_of(make_run(evaluation={"before": {"accuracy": 0.5, "n": 10}}, run={"status": "running"}))
+    assert "Before training" in page.texts["h2"]
+    assert "After" not in page.texts["th"]
+    assert "rather evaluate" not in words(page)
+
+
+def test_a_replacement_character_that_a_model_wrote_is_no_fault(make_run: MakeRun) -> None:
+    samples = [{"prompt": "p", "before": "\ufffd", "after": "x"}]
+    folder = make_run(samples=samples)
+    (folder / "samples.jsonl").write_text(json.dumps(samples[0], ensure_ascii=False) + "\n", encoding="utf-8")
+    assert "UTF-8" not in words(page_of(folder))
+    (folder / "samples.jsonl").write_bytes(b'{"prompt": "\xff", "before": "a", "after": "b"}\n')
+    assert "samples.jsonl is not wholly UTF-8" in words(page_of(folder))
+
+
+def test_what_encoding_did_is_told_in_short(make_run: MakeRun) -> None:
+    encoding = {
+        "encoded": 92,
+        "dropped": {"no room within max_length (25.6)": 15},
+        "prompt_tokens": {"mean": 111.7, "max": 243},
+    }
+    text = words(page_of(make_run(run={"data": {"train": {"encoding": encoding}}})))
+    assert "left out: no room within max_length (25.6)" in text
+    assert "mean 111.7, max 243" in text

@@ -58,7 +58,9 @@ class CataloguePolicy:
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
         return [
-            Encoded(c, tuple(len(r) for r in c.responses), sum(len(r) for r in c.responses), (int(c.prompt), c.responses))
+            Encoded(
+                c, tuple(len(r) for r in c.responses), sum(len(r) for r in c.responses), (int(c.prompt), c.responses)
+            )
             for c in comparisons
         ]
 

@@ -25,7 +25,8 @@ def short(output: Path, *, policy: Any = None, data: Any = None, **options: Any)
         "quiet": True,
         **options,
     }
-    return train(policy if policy is not None else CataloguePolicy(), data if data is not None else comparisons(), **settings)
+    model = settings.pop("model", None) or (policy if policy is not None else CataloguePolicy())
+    return train(model, data if data is not None else comparisons(), **settings)
 
 
 def metrics(output: Path, split: str = "train") -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from training.catalogue import CataloguePolicy, comparisons
-from training.runs import metrics, record, short, weights
 
 from rather.data.types import Comparison, Edge
 from rather.errors import UserError
 from rather.objectives.scores import Scores
+from training.catalogue import CataloguePolicy, comparisons
+from training.runs import metrics, record, short, weights
 
 
 def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -132,11 +132,14 @@ def test_displaced_likelihood_is_told(tmp_path: Path) -> None:
 
 
 def test_unpaired_methods_count_marks(tmp_path: Path) -> None:
-    from rather.training import metrics as module
     from rather.objectives.outcome import Outcome
     from rather.objectives.scores import Layout
+    from rather.training import metrics as module
 
-    data = [Comparison("a", "0", ((1,),), desirable=(True,)), Comparison("b", "0", ((1,), (2,)), desirable=(False, True))]
+    data = [
+        Comparison("a", "0", ((1,),), desirable=(True,)),
+        Comparison("b", "0", ((1,), (2,)), desirable=(False, True)),
+    ]
     layout = Layout.of(data, [1, 1, 1])
     rewards = torch.tensor([1.0, 2.0, 0.0])
     outcome = Outcome((), rewards, torch.zeros(0), torch.zeros(0), rewards)

@@ -1,4 +1,4 @@
-"""Two processes give what one gives at the same global batch; the launch is accelerate's own."""
+"""Two processes give what one gives at the same global batch, whole (DDP) and sharded (FSDP2)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training.runs import metrics, record, weights
 
 from rather.training import checkpoints
+from training.runs import metrics, record, weights
 
 WORKER = Path(__file__).with_name("worker.py")
-SETTINGS = {"number": 45, "batch_size": 7, "epochs": 3, "max_tokens": 14, "method": "rdpo", "sft": 0.2, "save_steps": 4}
+SETTINGS = {
+    "number": 45,
+    "batch_size": 7,
+    "epochs": 3,
+    "max_tokens": 14,
+    "method": "rdpo",
+    "sft": 0.2,
+    "save_steps": 4,
+}
 
 
 def run(output: Path, cache: Path, launcher: list[str], **options: Any) -> None:
-    environment = {**os.environ, "RATHER_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    own = {"RATHER_CACHE": str(cache), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, **own}
     command = [sys.executable, *launcher, str(WORKER), json.dumps({"output": str(output), **SETTINGS, **options})]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -33,13 +42,17 @@ def port() -> str:
 
 
 def two() -> list[str]:
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    return [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port()]
-
-
-def sharded() -> list[str]:
-    fsdp = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "NO_WRAP"]
-    return [*two(), *fsdp, "--fsdp_state_dict_type", "FULL_STATE_DICT"]
+    # `accelerate launch --cpu` needs MPI for more than one process; on GPUs it calls torchrun, so torchrun it is.
+    return [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_addr",
+        "127.0.0.1",
+        "--master_port",
+        port(),
+    ]
 
 
 def assert_equal(one: Path, other: Path) -> None:
@@ -54,7 +67,9 @@ def assert_equal(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"reference": "ema", "ref_decay": 0.7, "optimizer": "sgd"}], ids=["cached", "ema"])
+@pytest.mark.parametrize(
+    "options", [{}, {"reference": "ema", "ref_decay": 0.7, "optimizer": "sgd"}], ids=["cached", "ema"]
+)
 def test_two_processes_equal_one(tmp_path: Path, options: dict[str, Any]) -> None:
     run(tmp_path / "one", tmp_path / "cache1", [], **options)
     run(tmp_path / "two", tmp_path / "cache2", two(), **options)
@@ -64,9 +79,9 @@ def test_two_processes_equal_one(tmp_path: Path, options: dict[str, Any]) -> Non
 
 @pytest.mark.slow
 def test_sharded_weights_equal_whole_ones(tmp_path: Path) -> None:
-    """FSDP2 on two CPU processes; its checkpoint is gone on with by a single process."""
+    """FSDP2 on two CPU processes; what it saves is whole, as one process saves it."""
     run(tmp_path / "one", tmp_path / "cache1", [])
-    run(tmp_path / "two", tmp_path / "cache2", sharded())
+    run(tmp_path / "two", tmp_path / "cache2", two(), shard=True, named="catalogue:plain")
     assert_equal(tmp_path / "one", tmp_path / "two")
     left, right = (checkpoints.latest(tmp_path / name)[0] for name in ("one", "two"))
     assert left is not None

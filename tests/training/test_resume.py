@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from training.catalogue import CataloguePolicy, comparisons
-from training.runs import metrics, record, short, weights
 
 from rather.errors import UserError
 from rather.methods import registry
 from rather.methods.base import Method, PairOptions
+from rather.objectives.links import Logistic
 from rather.objectives.outcome import Outcome
 from rather.objectives.preference import Preference
-from rather.objectives.links import Logistic
 from rather.training import checkpoints
 from rather.training.fit import Fit
+from training.catalogue import CataloguePolicy, comparisons
+from training.runs import metrics, record, short, weights
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -111,7 +111,9 @@ class Moving(Preference):
 MOVING = Method("moving", "Moving", "l(z - mean z)", "test", PairOptions, Moving)
 
 
-def test_moving_and_learned_parts_of_the_objective_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_and_learned_parts_of_the_objective_are_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = {**registry.methods(), "moving": MOVING}
     monkeypatch.setattr(registry, "methods", lambda: known)
     options = {"method": "moving", "save_steps": 3, "micro_batch_size": 2, "batch_size": 6}
@@ -233,7 +235,13 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path: Path) -> None:
     data = comparisons(40)
     opposite = [type(c)(f"o{c.id}", c.prompt, c.responses[::-1], c.edges) for c in comparisons(30, seed=11)]
     result = short(
-        tmp_path / "run", data=data, eval_data=opposite, eval_steps=1, early_stopping_patience=3, epochs=50, learning_rate=0.2
+        tmp_path / "run",
+        data=data,
+        eval_data=opposite,
+        eval_steps=1,
+        early_stopping_patience=3,
+        epochs=50,
+        learning_rate=0.2,
     )
     losses = [row["loss"] for row in metrics(tmp_path / "run", "eval")][1:]
     assert result.steps == len(losses) < 250
@@ -249,4 +257,3 @@ def test_saving_as_often_as_it_is_cheap() -> None:
     assert not pace.due(569)
     assert pace.due(570)
     assert 30 / (30 + pace.wait) == pytest.approx(0.05)
-

@@ -60,7 +60,9 @@ def _default(field: FieldInfo) -> str:
     if field.default is None:
         return ""
     value = field.default
-    shown = ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
+    shown = (
+        ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
+    )
     return f" (default {shown})"
 
 

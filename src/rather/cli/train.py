@@ -17,7 +17,8 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 def _train(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags win over it", show_default=False)
+        Path | None,
+        typer.Option("--config", "-c", help="YAML file of settings; flags win over it", show_default=False),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     **values: Any,

@@ -11,7 +11,26 @@ from rather.data.types import Message, Prompt, Response
 
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 TOOL_ROLES = {"tool", "function", "ipython", "observation"}
-KNOWN_ROLES = {"system", "developer", "user", "assistant"} | TOOL_ROLES
+ANSWER_ROLES = {"assistant"} | TOOL_ROLES
+KNOWN_ROLES = {"system", "developer", "user"} | ANSWER_ROLES
+
+
+def text(value: Any, name: str) -> str:
+    """A text that is not blank and can be written as UTF-8."""
+    if not isinstance(value, str):
+        raise Refused("wrong-type", f"{name} is a {type(value).__name__}, not a text")
+    if not value.strip():
+        raise Refused("empty-field", f"{name} is empty")
+    return _unicode(value, name)
+
+
+def _unicode(value: str, name: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        what = f"{name} has half of a surrogate pair at character {error.start + 1}: not a Unicode text"
+        raise Refused("not-unicode", what) from None
+    return value
 
 
 def message(value: Any, name: str) -> Message:
@@ -20,7 +39,8 @@ def message(value: Any, name: str) -> Message:
         raise Refused(
             "wrong-type", f"{name} has a turn that is a {type(value).__name__}, not an object with role and content"
         )
-    turn = {key: inner for key, inner in value.items() if inner is not None}
+    # Tables fill absent fields with null; without them the same turn reads the same from every kind of file.
+    turn = {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     if "role" not in turn and "from" in turn:
         turn["role"] = turn.pop("from")
     if "content" not in turn and "value" in turn:
@@ -35,7 +55,15 @@ def message(value: Any, name: str) -> Message:
         )
     if not isinstance(turn.get("content"), str | list) and not turn.get("tool_calls"):
         raise Refused("wrong-type", f"{name} has a turn of {role!r} without text")
+    if isinstance(turn.get("content"), str):
+        _unicode(turn["content"], name)
     return turn
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def messages(value: Any, name: str) -> tuple[Message, ...]:
@@ -59,14 +87,13 @@ def is_messages(value: Any) -> bool:
 def prompt(value: Any, name: str = "prompt") -> Prompt:
     """A text, or a conversation that ends before the assistant's turn."""
     if isinstance(value, str):
-        if not value.strip():
-            raise Refused("empty-field", f"{name} is empty")
-        return value
+        return text(value, name)
     if value is None:
         raise Refused("missing-field", f"{name} is missing")
-    if isinstance(value, Mapping):
-        value = [value]
-    return messages(value, name)
+    turns = messages([value] if isinstance(value, Mapping) else value, name)
+    if all(turn["role"] in ("system", "developer") for turn in turns):
+        raise Refused("no-prompt", f"{name} holds a system turn only")
+    return turns
 
 
 def response(value: Any, name: str) -> Response:
@@ -74,13 +101,17 @@ def response(value: Any, name: str) -> Response:
     if value is None:
         raise Refused("missing-field", f"{name} is missing")
     if isinstance(value, str):
-        if not value.strip():
-            raise Refused("empty-field", f"{name} is empty")
-        return value
+        return text(value, name)
     turns = messages([value] if isinstance(value, Mapping) else value, name)
-    if turns[0]["role"] != "assistant" or turns[-1]["role"] not in {"assistant"} | TOOL_ROLES:
-        wrong = turns[0] if turns[0]["role"] != "assistant" else turns[-1]
+    wrong = (
+        turns[0]
+        if turns[0]["role"] != "assistant"
+        else next((t for t in turns if t["role"] not in ANSWER_ROLES), None)
+    )
+    if wrong is not None:
         raise Refused("not-assistant", f"{name} has to be an assistant's turn, this one is of {wrong['role']!r}")
+    if not any(turn.get("content") or turn.get("tool_calls") for turn in turns):
+        raise Refused("empty-field", f"{name} is empty")
     if len(turns) == 1 and set(turns[0]) == {"role", "content"} and isinstance(turns[0]["content"], str):
         return response(turns[0]["content"], name)
     return turns
@@ -102,6 +133,14 @@ def number(value: Any, name: str, low: float = -math.inf, high: float = math.inf
     if not low <= value <= high:
         raise Refused("out-of-range", f"{name} is {value}, outside {low:g} to {high:g}")
     return float(value)
+
+
+def needed(value: Any, name: str) -> float:
+    """A finite number that has to be there."""
+    found = number(value, name)
+    if found is None:
+        raise Refused("missing-field", f"{name} is missing")
+    return found
 
 
 def label(value: Any, name: str = "label") -> bool:
@@ -131,5 +170,10 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence):
-        return "\n".join(str(turn.get("content", "")) if isinstance(turn, Mapping) else str(turn) for turn in value)
+        return "\n".join(_turn_text(turn) if isinstance(turn, Mapping) else str(turn) for turn in value)
     return str(value)
+
+
+def _turn_text(turn: Mapping[str, Any]) -> str:
+    content = turn["content"] if "content" in turn else turn.get("text", "")
+    return content if isinstance(content, str) else text_of(content or "")

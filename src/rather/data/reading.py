@@ -1,14 +1,13 @@
 """Rows out of files: one generator per kind of file, each row with its line or row number.
 
-A row that cannot even be parsed comes out as a ``Refused`` in place of a mapping, so that one broken line never hides the
-good ones behind it.
+A row that cannot even be parsed comes out as a ``Refused`` in place of a mapping, so that one broken line never hides
+the good ones behind it.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,6 +44,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     kind = kind_of(path)
     if kind in TABLES:
         return _table_rows(path)
+    if kind in (".jsonl", ".ndjson") and next(_lines(path), b"").lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+        return _json_document(path)  # a list of objects under the wrong name
     readers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_document, ".csv": _csv, ".tsv": _csv}
     if kind not in readers:
         known = " ".join(sorted(TEXT | TABLES))
@@ -52,11 +53,19 @@ def read_rows(path: Path) -> Iterator[Row]:
     return readers[kind](path)
 
 
+def packing(path: Path) -> str:
+    """``gz``, ``zst`` or nothing, by the file's first bytes: a suffix may be missing or wrong."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return "gz" if start[:2] == b"\x1f\x8b" else "zst" if start == b"\x28\xb5\x2f\xfd" else ""
+
+
 def open_binary(path: Path) -> BinaryIO:
     """The file's bytes, decompressed."""
-    if path.suffix.lower() == ".gz":
+    packed = packing(path)
+    if packed == "gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.suffix.lower() == ".zst":
+    if packed == "zst":
         import zstandard
 
         return zstandard.open(path, "rb")  # type: ignore[return-value]
@@ -68,14 +77,14 @@ def _broken(path: Path, error: Exception) -> UserError:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    import zlib
+
+    import zstandard
+
     try:
         with open_binary(path) as file:
             yield from file
-    except (OSError, EOFError) as error:
-        raise _broken(path, error) from None
-    except Exception as error:
-        if type(error).__name__ != "ZstdError":
-            raise
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise _broken(path, error) from None
 
 
@@ -106,11 +115,13 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 
 def _whole_text(path: Path) -> str:
+    data = b"".join(_lines(path))
     try:
-        return b"".join(_lines(path)).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        what = f"byte {error.start + 1} is not UTF-8"
-        raise UserError(what, where=str(path), fix="save the file as UTF-8") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"byte {error.start + 1} of the file is not UTF-8"
+        raise UserError(what, where=f"{path}:{line}", fix="save the file as UTF-8") from None
 
 
 def _json_document(path: Path) -> Iterator[Row]:
@@ -124,43 +135,85 @@ def _json_document(path: Path) -> Iterator[Row]:
             return
         fix = "write a list of objects, or one object a line as .jsonl"
         raise UserError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=fix) from None
+    except RecursionError:
+        raise UserError("nested too deeply to be read", where=str(path)) from None
     if isinstance(document, dict):
-        lists = [value for value in document.values() if isinstance(value, list)]
-        document = (
-            document["data"] if isinstance(document.get("data"), list) else lists[0] if len(lists) == 1 else [document]
-        )
+        document = _inner_list(document)
     if not isinstance(document, list):
         raise UserError(f"holds a {type(document).__name__}", where=str(path), fix="write a list of objects")
     for number, value in enumerate(document, 1):
         yield number, _as_mapping(value)
 
 
+def _inner_list(document: dict[str, Any]) -> list[Any]:
+    """The rows inside an object: ``data``, or its only list of objects; else the object is the one row."""
+    if isinstance(document.get("data"), list):
+        return document["data"]
+    lists = [value for value in document.values() if isinstance(value, list) and value]
+    rows = [
+        value
+        for value in lists
+        if all(isinstance(row, dict) and "role" not in row and "from" not in row for row in value)
+    ]
+    return rows[0] if len(rows) == 1 and len(document) == 1 else [document]
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    """Lines of text; bytes that are not UTF-8 become lone surrogates, so that the row they are in is refused alone."""
+    for number, line in enumerate(_lines(path)):
+        yield line.decode("utf-8-sig" if number == 0 else "utf-8", errors="surrogateescape")
+
+
 def _csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(2**30)
-    text = io.StringIO(_whole_text(path), newline="")
-    reader = csv.DictReader(text, delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
-    number = 0
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(_text_lines(path), delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
+    header: list[str] | None = None
+    line = 1
     try:
-        for number, row in enumerate(reader, 1):
-            if None in row or None in row.values():
-                have = len([v for k, v in row.items() if k is not None and v is not None]) + len(row.get(None) or [])
-                yield (
-                    number,
-                    Refused("ragged-row", f"{have} fields where the header names {len(reader.fieldnames or [])}"),
-                )
-                continue
-            yield number, {key: _cell(value) for key, value in row.items()}
+        for values in reader:
+            start, line = line, reader.line_num + 1
+            if header is None:
+                header = _header(values, path)
+            elif values:
+                yield start, _csv_row(header, values)
     except csv.Error as error:
-        yield number + 1, Refused("not-csv", f"not valid CSV: {error}")
+        yield line, Refused("not-csv", f"not valid CSV: {error}; the rows from here on cannot be read")
 
 
-def _cell(value: str) -> Any:
-    """A cell that holds a JSON list or object (messages, responses, scores) is read as such; any other is text."""
-    if value[:1] in "[{":
+def _header(names: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"the header names {twice[0]!r} twice", where=f"{path}:1", fix="give each column its own name")
+    return names
+
+
+def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | Refused:
+    if len(values) != len(header):
+        return Refused("ragged-row", f"{len(values)} fields where the header names {len(header)}")
+    if any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value):
+        return Refused("not-utf8", "a field is not UTF-8; save the file as UTF-8")
+    return {name: _cell(name, value) for name, value in zip(header, values, strict=True)}
+
+
+_LISTS = frozenset(
+    ["responses", "completions", "answers", "generations", "candidates", "negatives", "history"]
+    + ["scores", "ratings", "rewards", "ranks", "ranking", "labels"]  # noqa: RUF005
+)
+
+
+def _cell(name: str, value: str) -> Any:
+    """A cell as a value: JSON where a list is due or messages are written so, ``None`` where empty, else text."""
+    if value[:1] in ("[", "{"):
         try:
-            return json.loads(value)
-        except json.JSONDecodeError:
+            read = json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
             return value
+        # A text may well be valid JSON; only objects with a role are surely messages.
+        turns = [read] if isinstance(read, dict) else read
+        messages = bool(turns) and all(isinstance(t, dict) and ("role" in t or "from" in t) for t in turns)
+        texts = name == "rejected" and bool(turns) and all(isinstance(t, str) for t in turns)
+        return read if messages or texts or name in _LISTS else value
     return value if value != "" else None
 
 
@@ -170,9 +223,8 @@ def _table_rows(path: Path) -> Iterator[Row]:
     import pyarrow.parquet
 
     try:
-        if path.suffix.lower() in PACKED:
-            with open_binary(path) as file:
-                source: Any = pa.BufferReader(file.read())
+        if packing(path):
+            source: Any = pa.BufferReader(b"".join(_lines(path)))
         else:
             source = pa.memory_map(str(path))
         if kind_of(path) == ".parquet":

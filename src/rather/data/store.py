@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from rather.data.types import Comparison, Edge, Source
+from rather.errors import UserError
+from rather.paths import cache_dir
 
 _CHUNK = 2000
 
@@ -45,6 +47,17 @@ def from_json(text: str) -> Comparison:
     )
 
 
+def _spool_folder() -> Path:
+    """A folder on disk: the system's temporary folder may be memory."""
+    folder = cache_dir() / "data"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "set RATHER_CACHE to a writable folder"
+        raise UserError(f"the cache cannot be written: {error.strerror}", where=str(folder), fix=fix) from None
+    return folder
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -75,7 +88,7 @@ class Store(Sequence[Comparison]):
 
         schema = pa.schema([("row", pa.large_string())])
         if self._writer is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="rather-data-")
+            self._folder = tempfile.TemporaryDirectory(prefix="rows-", dir=_spool_folder())
             self._writer = pa.ipc.new_file(str(Path(self._folder.name) / "rows.arrow"), schema)
         for start in range(0, len(self._items), _CHUNK):
             part = [to_json(item) for item in self._items[start : start + _CHUNK]]

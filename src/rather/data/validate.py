@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rather.data.fields import text_of
-from rather.data.types import Comparison, Edge, Source
+from rather.data.identity import content_id, digest
+from rather.data.refusal import Refused
+from rather.data.types import Comparison, Source
 from rather.stats import wilson
 
-
-def digest(value: Any) -> bytes:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=repr)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+_PLACES = 100  # contradictions that are named; the rest are counted
 
 
-def preferences(comparison: Comparison) -> set[tuple[bytes, bytes, bytes]]:
-    """(prompt, winner, loser) of each edge, as digests."""
-    prompt, responses = digest(comparison.prompt), [digest(response) for response in comparison.responses]
-    return {(prompt, responses[edge.winner], responses[edge.loser]) for edge in comparison.edges}
+def preferences(comparison: Comparison) -> set[tuple[int, int]]:
+    """(winner, loser) of each edge, as digests of prompt and response."""
+    keys = [digest([comparison.prompt, response]) for response in comparison.responses]
+    return {(keys[edge.winner], keys[edge.loser]) for edge in comparison.edges}
 
 
-def content(comparison: Comparison) -> bytes:
-    """Digest of what a comparison says, whatever its id and its source."""
-    edges = [(edge.winner, edge.loser) for edge in comparison.edges]
-    return digest([comparison.prompt, list(comparison.responses), edges, list(comparison.desirable)])
+def _pack(pair: tuple[int, int]) -> int:
+    return pair[0] * 31 + pair[1] & 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass
 class Census:
     """Counts over the good rows, filled one comparison at a time.
 
+    What was seen is held as 64-bit digests and row numbers, about 400 bytes a row.
+
     Attributes:
-        formats: how many rows were read as which format.
         longer_wins, decided: edges whose winner is the longer text; edges whose texts differ in length.
-        contradictions: places where the reverse of an earlier preference stands, with the earlier place.
+        contradictions: edges whose reverse stands in an earlier row; ``places`` names (this row, earlier row) of some.
+        lengths: characters, of prompts and of responses by their part in the preference.
+        notes: what was inferred -> number of rows.
     """
 
     rows: int = 0
@@ -48,56 +47,86 @@ class Census:
     undesirable: int = 0
     longer_wins: int = 0
     decided: int = 0
+    contradictions: int = 0
+    unsupported: int = 0
+    repeating: int = 0
     formats: Counter[str] = field(default_factory=Counter)
-    optional: Counter[str] = field(default_factory=Counter)
-    lengths: dict[str, list[int]] = field(
-        default_factory=lambda: {"prompt": [], "chosen": [], "rejected": [], "other": []}
+    columns: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    lengths: dict[str, array[int]] = field(
+        default_factory=lambda: {name: array("q") for name in ("prompt", "chosen", "rejected", "other")}
     )
-    contradictions: list[tuple[Source | None, Source | None]] = field(default_factory=list)
-    _seen: dict[tuple[bytes, bytes, bytes], Source | None] = field(default_factory=dict)
-    _contents: dict[bytes, Source | None] = field(default_factory=dict)
-    _ids: dict[str, tuple[bytes, Source | None]] = field(default_factory=dict)
+    places: list[tuple[str, str]] = field(default_factory=list)
+    _paths: list[str] = field(default_factory=list)
+    _edges: dict[int, int] = field(default_factory=dict)
+    _contents: dict[int, int] = field(default_factory=dict)
+    _ids: dict[int, int] = field(default_factory=dict)
 
-    def earlier(self, comparison: Comparison) -> Source | None | bool:
-        """Where the same comparison stood before; ``False`` when it is new."""
-        key = content(comparison)
-        return self._contents[key] if key in self._contents else False
+    def refuses(self, comparison: Comparison) -> Refused | None:
+        """Why this row cannot follow those before it: its content, or its id, was there already."""
+        if (before := self._contents.get(self._content(comparison))) is not None:
+            return Refused("duplicate", f"the same comparison stands at {self._place(before)}")
+        if (before := self._ids.get(digest(comparison.id))) is not None:
+            what = f"the id {comparison.id!r} stands for another comparison at {self._place(before)}"
+            return Refused("id-taken", f"{what}; ids must be unique (leave the column out and content decides)")
+        return None
 
-    def id_taken(self, comparison: Comparison) -> Source | None | bool:
-        """Where this id stood for something else; ``False`` when it is free."""
-        found = self._ids.get(comparison.id)
-        return found[1] if found is not None else False
+    @staticmethod
+    def _content(comparison: Comparison) -> int:
+        return int(content_id(comparison)[:16], 16)
 
-    def add(self, comparison: Comparison, form: str) -> None:
-        key = content(comparison)
-        self._contents[key] = comparison.source
-        self._ids[comparison.id] = (key, comparison.source)
+    def _mark(self, source: Source | None) -> int:
+        """A place as one number."""
+        path, row = (source.path, source.row) if source else ("", self.rows + 1)
+        if path not in self._paths[-1:]:
+            self._paths.append(path)
+        return len(self._paths) - 1 << 40 | row
+
+    def _place(self, mark: int) -> str:
+        return f"{self._paths[mark >> 40]}:{mark & (1 << 40) - 1}"
+
+    def add(self, comparison: Comparison, form: str, notes: Sequence[str] = ()) -> None:
+        """Count a good row."""
+        mark = self._mark(comparison.source)
+        self._contents[self._content(comparison)] = mark
+        self._ids[digest(comparison.id)] = mark
         self.rows += 1
         self.formats[form] += 1
+        self.notes.update(notes)
         self.edges += len(comparison.edges)
         self.responses += len(comparison.responses)
         self.desirable += sum(comparison.desirable)
-        self.undesirable += sum(not mark for mark in comparison.desirable)
-        for prompt, winner, loser in sorted(preferences(comparison)):
-            if (prompt, loser, winner) in self._seen:
-                self.contradictions.append((comparison.source, self._seen[prompt, loser, winner]))
-            self._seen.setdefault((prompt, winner, loser), comparison.source)
+        self.undesirable += sum(not wanted for wanted in comparison.desirable)
+        self.columns.update(comparison.extras.keys())
+        for winner, loser in sorted(preferences(comparison)):
+            before = self._edges.get(_pack((loser, winner)))
+            if before is not None:
+                self.contradictions += 1
+                if len(self.places) < _PLACES:
+                    self.places.append((self._place(mark), self._place(before)))
+            self._edges.setdefault(_pack((winner, loser)), mark)
         self._measure(comparison)
 
     def _measure(self, comparison: Comparison) -> None:
-        size = [len(text_of(response)) if not isinstance(response, bytes) else 0 for response in comparison.responses]
-        self.lengths["prompt"].append(len(text_of(comparison.prompt)))
+        prompt = text_of(comparison.prompt)
+        texts = ["" if isinstance(response, bytes) else text_of(response) for response in comparison.responses]
+        size = [len(text) for text in texts]
+        self.lengths["prompt"].append(len(prompt))
         winners, losers = {e.winner for e in comparison.edges}, {e.loser for e in comparison.edges}
         for index, length in enumerate(size):
             kind = "chosen" if index in winners else "rejected" if index in losers else "other"
             self.lengths[kind].append(length)
+        if len(prompt) > 20 and texts and all(text.startswith(prompt) for text in texts):
+            self.repeating += 1
         for edge in comparison.edges:
             if size[edge.winner] != size[edge.loser]:
                 self.decided += 1
                 self.longer_wins += size[edge.winner] > size[edge.loser]
             for name in ("probability", "margin"):
-                self.optional[name] += getattr(edge, name) is not None
-            self.optional["weight"] += edge.weight != Edge(0, 1).weight
+                self.columns[name] += getattr(edge, name) is not None
+            self.columns["weight"] += edge.weight != 1.0
+            if comparison.scores and comparison.scores[edge.winner] < comparison.scores[edge.loser]:
+                self.unsupported += 1
 
     def summary(self) -> dict[str, Any]:
         """Plain values for ``--json`` and the run's record."""
@@ -112,10 +141,38 @@ class Census:
                 "n": self.decided,
             }
         found["characters"] = {name: percentiles(values) for name, values in self.lengths.items() if values}
-        found["contradictions"] = len(self.contradictions)
-        columns = {name: count for name, count in self.optional.items() if count}
-        if columns:
-            found["optional"] = columns
+        found["contradictions"] = self.contradictions
+        if columns := {str(name): count for name, count in self.columns.items() if count}:
+            found["optional_columns"] = columns
+        if warnings := self.warnings():
+            found["warnings"] = warnings
+        return found
+
+    def warnings(self) -> list[str]:
+        """Sentences on what is usable but may not be what was meant."""
+        found = [f"{count} rows: {note}" for note, count in self.notes.items()]
+        if len(self.formats) > 1:
+            parts = ", ".join(f"{name} ({count})" for name, count in self.formats.items())
+            found.append(f"the data mixes formats: {parts}")
+        if self.contradictions:
+            found.append(
+                f"{self.contradictions} preferences contradict an earlier row: first {' and '.join(self.places[0])}"
+            )
+        if self.repeating:
+            found.append(
+                f"{self.repeating} rows: every response begins with the whole prompt, which is then there twice"
+            )
+        if self.unsupported:
+            found.append(f"{self.unsupported} preferences go against the scores beside them")
+        marks = self.desirable + self.undesirable
+        if marks and not (self.desirable and self.undesirable):
+            found.append(
+                f"all {marks} labels are {'desirable' if self.desirable else 'undesirable'}: there is no contrast"
+            )
+        low, high = wilson(self.longer_wins, self.decided)
+        if self.decided >= 30 and (low > 0.6 or high < 0.4):
+            share = self.longer_wins / self.decided
+            found.append(f"the longer response wins {share:.0%} of preferences: length alone may be learned")
         return found
 
 
@@ -136,7 +193,7 @@ def percentiles(values: Iterable[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Held-out comparisons that are also trained on: ``same`` with all responses, ``prompts`` by prompt (these included)."""
+    """Held-out comparisons that are also trained on: ``same`` with all responses, ``prompts`` by prompt alone."""
 
     same: int
     prompts: int
@@ -147,7 +204,7 @@ class Overlap:
 def overlap(train: Iterable[Comparison], held: Iterable[Comparison]) -> Overlap:
     """How many held-out comparisons are in the training data, whatever the order of their responses."""
 
-    def keys(comparison: Comparison) -> tuple[bytes, frozenset[bytes]]:
+    def keys(comparison: Comparison) -> tuple[int, frozenset[int]]:
         return digest(comparison.prompt), frozenset(digest(response) for response in comparison.responses)
 
     known = {keys(comparison) for comparison in train}

@@ -6,7 +6,7 @@ A package adds methods through the entry-point group ``rather.methods``; each en
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from rather.errors import UserError, nearest
 from rather.methods import (
@@ -67,16 +67,34 @@ BUILT_IN: tuple[Method, ...] = (
 
 @cache
 def methods() -> dict[str, Method]:
-    """Canonical name to method, built-in ones first."""
+    """Canonical name to method, built-in ones first.
+
+    Raises:
+        UserError: another package's entry point does not import, is no ``Method``, or takes a name that exists.
+    """
     found = {method.name: method for method in BUILT_IN}
     for entry in entry_points(group="rather.methods"):
-        method = entry.load()
-        if not isinstance(method, Method):
-            raise UserError(f"is not a rather Method but {type(method).__name__}", where=f"entry point {entry.name!r}")
+        method = _load(entry)
+        owner = {name: each.name for each in found.values() for name in (each.name, *each.aliases)}
         if method.name in found:
-            raise UserError(f"method {method.name!r} exists already", where=f"entry point {entry.value!r}")
+            raise UserError(f"method {method.name!r} exists already", where=f"entry point {entry.name!r}")
+        for name in (method.name, *method.aliases):
+            if name in owner:
+                raise UserError(f"{name!r} is a name of {owner[name]!r} already", where=f"entry point {entry.name!r}")
         found[method.name] = method
     return found
+
+
+def _load(entry: EntryPoint) -> Method:
+    where = f"entry point {entry.name!r}"
+    try:
+        method = entry.load()
+    except (ImportError, AttributeError) as error:
+        fix = f"mend or uninstall the package that provides {entry.value!r}"
+        raise UserError(f"does not import: {error}", where=where, fix=fix) from error
+    if not isinstance(method, Method):
+        raise UserError(f"is not a rather Method but {type(method).__name__}", where=where)
+    return method
 
 
 def get(name: str) -> Method:

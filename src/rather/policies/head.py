@@ -130,7 +130,7 @@ class _ChunkedHead(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         outer = gradients[0]
         hidden, weight, bias, targets, lse, early = ctx.saved_tensors
         unused = (None,) * 5
@@ -155,7 +155,8 @@ class _ChunkedHead(torch.autograd.Function):
             if to_weight is not None:
                 to_weight = to_weight.addmm_(inner.T, h) if dtype == lse.dtype else to_weight.add_(inner.T @ h)
         to_weight = None if to_weight is None else to_weight.to(weight.dtype)
-        return to_hidden, to_weight, None if to_bias is None else to_bias.to(bias.dtype), *unused
+        to_bias = None if to_bias is None or bias is None else to_bias.to(bias.dtype)
+        return to_hidden, to_weight, to_bias, *unused
 
 
 def _logit_gradient(logits: Tensor, lse: Tensor, targets: Tensor, form: LogitForm) -> Tensor:

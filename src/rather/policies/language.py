@@ -57,7 +57,8 @@ class LanguagePolicy:
         self.network: nn.Module = LanguageScorer(network, compute_dtype(settings.precision, device), entropy=entropy)
         lm = self._scorer.causal_lm
         if settings.gradient_checkpointing:
-            lm.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self.encoder = TextEncoder(
             tokenizer,
             template=settings.template,

@@ -15,23 +15,25 @@ from torch import Tensor, nn
 from rather.data.types import Comparison
 from rather.objectives.scores import Layout
 from rather.policies.base import Batch, Encoded
+from rather.policies.counter_random import normals
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.schedule import NoiseSchedule, ddim
 from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
-from rather.worlds.points.truth import PROMPTS, base_data
+from rather.worlds.points.truth import PROMPTS, base_data, judge
 from rather.worlds.query import QueryOptions, read_options
 
 NULL = PROMPTS
 """The prompt that says nothing; prompts are replaced by it in 10% of the base model's training."""
 
 _VERSION = 1  # of the base model; raise it when pretraining changes
-_PRETRAINING_STEPS, _PRETRAINING_BATCH = 4000, 512
-_SAMPLING_STEPS = 50
+_PRETRAINING_STEPS, _PRETRAINING_BATCH = 4000, 256
+_SAMPLING_STEPS, _JUDGED, _START = 50, 2000, 2
 
 
 class PointsModelOptions(QueryOptions):
     seed: int = Field(0, ge=0, description="of the base model")
+    delta: float = Field(0.0, ge=-1, le=10, description="samples are checked against a target this far beyond")
     weights: str | None = Field(None, description="folder of a trained copy")
 
 
@@ -45,10 +47,10 @@ class PointDenoiser(nn.Module):
     def __init__(self, width: int = 128, layers: int = 3, frequencies: int = 32) -> None:
         super().__init__()
         self.enter = nn.Linear(2, width)
-        self.time = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.time = nn.Linear(2 * frequencies, width)
         self.prompt = nn.Embedding(PROMPTS + 1, width)
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(layers)
+            nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(layers)
         )
         self.leave = nn.Linear(width, 2)
         spaced = torch.exp(torch.linspace(0, -math.log(1000.0), frequencies))
@@ -65,12 +67,17 @@ class PointDenoiser(nn.Module):
 
 
 class PointsPolicy(DenoisingPolicy):
-    """The denoising policy of the world of points: prompt c, responses (x, y)."""
+    """The denoising policy of the world of points: prompt c, responses (x, y).
+
+    Args:
+        delta: how far beyond the good mode the target lies, for ``check`` and ``illustrate``.
+    """
 
     network: PointDenoiser
 
-    def __init__(self, network: PointDenoiser) -> None:
+    def __init__(self, network: PointDenoiser, delta: float = 0.0) -> None:
         super().__init__(network, NoiseSchedule.stable_diffusion())
+        self.delta = delta
         self.report = EncodingReport()
         self._fingerprint = weights_hash(network.state_dict(), "points", "stable_diffusion", "epsilon")
 
@@ -107,14 +114,32 @@ class PointsPolicy(DenoisingPolicy):
         save_weights(network, Path(folder), {"model": "toy:points"})
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
-        """[N, 2] float64 DDIM samples for ``prompts`` [N]; the start noise is a function of ``seed`` and N."""
+    def points(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
+        """[N, 2] float64 DDIM samples for ``prompts`` [N]; the start noise of the i-th depends on ``seed`` and i alone."""
         weight = next(network.parameters())
-        random = torch.Generator().manual_seed(seed)
-        start = torch.randn(len(prompts), 2, generator=random).to(weight)
+        start = torch.from_numpy(normals(seed, np.arange(len(prompts)), _START, 2)).to(weight)
         prompt = torch.as_tensor(prompts).to(weight.device)
         points = ddim(self.schedule, lambda x, t: network(x, t, prompt), start, steps)
         return points.double().cpu().numpy()
+
+    def check(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Which of 2000 samples pass, by check; ``pass_rate``: nearer to the good mode than to the bad one."""
+        prompts, points = self._judged(network)
+        found = judge(prompts, points, self.delta)
+        target = "near the good mode" if self.delta == 0 else f"near the target (delta {self.delta:g})"
+        return {"pass_rate": found["good"], target: found["hit"], "near a mode or the target": ~found["off"] | found["hit"]}
+
+    def illustrate(self, network: nn.Module, path: Path) -> str:
+        """A scatter plot of samples into ``path``; returns what it shows, in one sentence."""
+        from rather.worlds.points.picture import scatter
+
+        prompts, points = self._judged(network)
+        scatter(prompts, points, path, self.delta)
+        return f"{len(points)} samples; colours are prompts, solid circles the good modes, dotted ones the bad"
+
+    def _judged(self, network: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+        prompts = np.arange(_JUDGED) % PROMPTS
+        return prompts, self.points(network, prompts, seed=0)
 
 
 def open_points(values: dict[str, str], where: str) -> PointsPolicy:
@@ -126,7 +151,7 @@ def open_points(values: dict[str, str], where: str) -> PointsPolicy:
     else:
         name = f"points-v{_VERSION}-seed{options.seed}"
         trained_once(network, name, lambda fresh: pretrain(fresh, options.seed))
-    return PointsPolicy(network)
+    return PointsPolicy(network, options.delta)
 
 
 def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS) -> None:
@@ -139,7 +164,7 @@ def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS) -> 
                 module.reset_parameters()
         prompts, points = base_data(steps * _PRETRAINING_BATCH // 20, seed)
         prompt_table, point_table = torch.from_numpy(prompts), torch.from_numpy(points).float()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-5)
         for _ in range(steps):
             rows = torch.randint(len(prompts), (_PRETRAINING_BATCH,))

@@ -1,6 +1,6 @@
 """From settings to a policy.
 
-A model's name is a language model's unless a prefix claims it: ``toy:grid`` is opened by what registers as ``toy``.
+A model's name is a language model's unless a prefix claims it: ``toy:points`` is opened by what registers as ``toy``.
 Packages register through the entry-point group ``rather.policies`` (name: the prefix; value: ``module:function``).
 """
 
@@ -17,7 +17,7 @@ from rather.policies.settings import PolicySettings
 
 Factory = Callable[[PolicySettings], Policy]
 
-_factories: dict[str, str | Factory] = {}
+_factories: dict[str, str | Factory] = {"toy": "rather.policies.toys:open_toy"}
 
 
 def register_policy(prefix: str, factory: str | Factory) -> None:

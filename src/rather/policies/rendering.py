@@ -99,6 +99,8 @@ def render_raw(comparison: Comparison) -> Rendered:
     wholes, contents = [], []
     for response in comparison.responses:
         if not isinstance(response, str):
+            if not response:
+                raise Unusable("a response is empty")
             first, *rest = response
             response = f" {_text(first)}" + transcript(rest)
         elif not isinstance(prompt, str) and not response.startswith((" ", "\n")):

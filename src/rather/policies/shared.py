@@ -183,7 +183,9 @@ def _ordinary(
         mask = causal.tril(columns - rows) if rows > 1 else causal
     added = mask
     if mask.dtype == torch.bool:
-        added = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~mask, -torch.inf)
+        # Not -inf: a padded position may see nothing at all, and its softmax would be NaN.
+        lowest = torch.finfo(query.dtype).min
+        added = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~mask, lowest)
     out = _by_hand(query, key, value, added, scaling, softcap, sinks)
     return out.transpose(1, 2).contiguous(), None
 

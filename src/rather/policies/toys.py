@@ -72,14 +72,13 @@ def trained_once(network: nn.Module, name: str, train: Callable[[nn.Module], Non
     A cache that cannot be written costs time, not the run: the trained weights are used all the same.
     """
     from filelock import FileLock
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     path = cache_dir() / "toys" / f"{name}.safetensors"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if path.is_file():
-                network.load_state_dict(load_file(path))
+            if path.is_file() and _fill(network, path):
                 return
             train(network)
             handle, partial = tempfile.mkstemp(prefix=f".{name}.", dir=path.parent)
@@ -90,6 +89,18 @@ def trained_once(network: nn.Module, name: str, train: Callable[[nn.Module], Non
         raise UserError(
             f"the cache cannot be written: {error}", where=str(path), fix="set RATHER_CACHE to a writable folder"
         ) from error
+
+
+def _fill(network: nn.Module, path: Path) -> bool:
+    """Load cached weights; False for a file that is damaged or of another library version: it is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError):
+        return False
+    return True
 
 
 def weights_hash(state: dict[str, Tensor], *more: object) -> str:

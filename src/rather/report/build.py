@@ -54,9 +54,11 @@ def render(run: RunFolder) -> str:
     shots = samples.collect(run)
     notices = findings.notices(run, found)
     data = tables.data(run)
+    has_after = any(row.after for row in found)
+    results_title = "Before and after" if has_after else "Before training"
     sections = [
         ("notices", "Worth knowing", notices),
-        ("results", "Before and after", found),
+        ("results", results_title, found),
         ("curves", "Curves", True),
         ("samples", "Sampled answers", shots.shown),
         ("data", "Data", data),
@@ -79,6 +81,8 @@ def render(run: RunFolder) -> str:
         verdict=findings.verdict(run, found),
         notices=notices,
         results=found,
+        results_title=results_title,
+        has_after=has_after,
         count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
         evaluated_on=str(run.evaluation.get("data") or ""),
         charts=[_figure(chart) for chart in known],

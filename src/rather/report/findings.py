@@ -97,6 +97,8 @@ def _without_evaluation(run: RunFolder) -> str:
     if curve is not None and (ends := curve.ends()):
         where = "held-out" if curve.split == "eval" else "training"
         text += f"; {where} ranking accuracy stands at {percent(ends[1])} at the end"
+    if run.status != "finished":
+        return f"{text}."
     return f"{text}. Run `rather evaluate` on this folder for a before/after comparison."
 
 

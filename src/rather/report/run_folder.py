@@ -108,10 +108,12 @@ def read_run(path: Path) -> RunFolder:
 def _text(path: Path, problems: list[str]) -> str:
     if not path.exists():
         return ""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if "\ufffd" in text:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
         problems.append(f"{path.name} is not wholly UTF-8; the bytes that are not show as \ufffd.")
-    return text
+        return data.decode("utf-8", errors="replace")
 
 
 def _object(path: Path, problems: list[str]) -> dict[str, Any]:

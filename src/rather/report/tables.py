@@ -19,6 +19,10 @@ WORDS = {
     "format": "format",
     "fingerprint": "fingerprint",
     "truncated": "truncated",
+    "encoding": "",
+    "encoded": "used",
+    "dropped": "left out",
+    "dropped_rows": "rows left out",
     "length_bias": "length bias",
     "lr": "learning rate",
     "num_parameters": "parameters",
@@ -29,28 +33,28 @@ LISTED = 5
 """Items of a list that are shown."""
 
 
-def words(key: str) -> str:
-    """A key as words: ``length_bias.chosen_longer`` is ``length bias: chosen longer``."""
-    parts = [WORDS.get(part, part.replace("_", " ")) for part in key.split(".")]
-    return ": ".join(parts)
+def words(*path: str) -> str:
+    """Keys as words: ``("length_bias", "chosen_longer")`` is ``length bias: chosen longer``; a sentence stays."""
+    said = [WORDS.get(part, part.replace("_", " ") if part.isidentifier() else part) for part in path]
+    return ": ".join(part for part in said if part)
 
 
-def flat(value: Any, prefix: str = "") -> Pairs:
-    """Nested values as (dotted words, text); empty mappings and lists read as ``none``."""
+def flat(value: Any, *path: str) -> Pairs:
+    """Nested values as (words, text): statistics in one line, empty mappings and lists as ``none``."""
+    name = words(*path)
+    if isinstance(value, Mapping) and "mean" in value and all(isinstance(v, int | float) for v in value.values()):
+        return [(name, ", ".join(f"{key} {shown(inner)}" for key, inner in value.items() if key != "sum"))]
     if isinstance(value, Mapping) and value:
-        found: Pairs = []
-        for key, inner in value.items():
-            found += flat(inner, f"{prefix}.{key}" if prefix else str(key))
-        return found
+        return [row for key, inner in value.items() for row in flat(inner, *path, str(key))]
     if isinstance(value, Mapping) or value == []:
-        return [(words(prefix), "none")]
+        return [(name, "none")]
     if isinstance(value, list):
         if any(isinstance(item, Mapping) for item in value):
-            return [row for index, item in enumerate(value) for row in flat(item, f"{prefix}.{index + 1}")]
+            return [row for index, item in enumerate(value) for row in flat(item, *path, str(index + 1))]
         told = [shown(item) for item in value[:LISTED]]
         more = [f"and {len(value) - LISTED} more (in run.json)"] if len(value) > LISTED else []
-        return [(words(prefix), ", ".join(told + more))]
-    return [(words(prefix), shown(value))]
+        return [(name, ", ".join(told + more))]
+    return [(name, shown(value))]
 
 
 def data(run: RunFolder) -> list[tuple[str, Pairs]]:
@@ -81,9 +85,17 @@ def answer_lengths(run: RunFolder, split: str) -> Pairs:
 
 
 def method(run: RunFolder) -> Pairs:
-    """Options of the method, nested ones dotted."""
+    """Options of the method by the names they are given by: ``labels.flip_rate``."""
     options = run.method.get("options")
-    return flat(options) if isinstance(options, Mapping) and options else []
+    return _dotted(options) if isinstance(options, Mapping) else []
+
+
+def _dotted(options: Mapping[str, Any], prefix: str = "") -> Pairs:
+    found: Pairs = []
+    for key, value in options.items():
+        name = f"{prefix}{key}"
+        found += _dotted(value, f"{name}.") if isinstance(value, Mapping) else [(name, shown(value))]
+    return found
 
 
 def machine(run: RunFolder) -> Pairs:

@@ -37,15 +37,15 @@ class Settings:
 
     model: str = "smollm2-135m"
     dtype: str = "bfloat16"
-    train: int = 800
-    heldout: int = 200
+    train: int = 700
+    heldout: int = 160
     n: int = 6
     max_new_tokens: int = 64
-    temperature: float = 0.8
-    top_p: float = 0.95
+    temperature: float = 0.7
+    top_p: float = 1.0
     seed: int = DEFAULT_SEED
     chunk: int = 10
-    threads: int = 0
+    threads: int = 1
 
 
 class Sampler:

@@ -15,8 +15,7 @@ Whole = Annotated[int, Field(ge=0)]
 ReferenceKind = Literal["auto", "none", "frozen", "adapters", "cached", "ema", "sync"]
 
 NEUTRAL = frozenset(
-    "resume output micro_batch_size max_tokens logging_steps report_to save_steps keep_checkpoints "
-    "push_to_hub samples sample_prompts sample_tokens eval_max_tokens".split()
+    ["resume", "output", "micro_batch_size", "max_tokens", "logging_steps", "report_to", "save_steps", "keep_checkpoints", "push_to_hub", "samples", "sample_prompts", "sample_tokens", "eval_max_tokens"]
 )
 """Settings that change neither the data nor the arithmetic of a step, so a resumed run may change them."""
 
@@ -31,7 +30,9 @@ class TrainConfig(PolicySettings):
 
     data: str = setting(..., "training data: a file, a folder, a dataset name, or a world", "Data")
     eval_data: str | None = setting(None, "held-out data; without it a share of the data is held out", "Data")
-    eval_fraction: float = setting(0.1, "share of the prompts held out when there is no eval data; 0: none", "Data", ge=0, lt=1)
+    eval_fraction: float = setting(
+        0.1, "share of the prompts held out when there is no eval data; 0: none", "Data", ge=0, lt=1
+    )
     eval_limit: int = setting(500, "most held-out comparisons", "Data", ge=1)
     limit: int | None = setting(None, "use the first so many comparisons", "Data", ge=1)
     strict: bool = setting(False, "stop at the first broken row, and at any overlap of training and eval data", "Data")
@@ -48,12 +49,17 @@ class TrainConfig(PolicySettings):
     ref_sync_steps: int = setting(100, "sync reference: steps between renewals", "Method", ge=1)
 
     learning_rate: float | None = setting(
-        None, "peak learning rate; auto: 1e-4 with LoRA, else 5e-6 below 1B parameters and 1e-6 from there", "Optimisation", gt=0
+        None,
+        "peak learning rate; auto: 1e-4 with LoRA, else 5e-6 below 1B parameters and 1e-6 from there",
+        "Optimisation",
+        gt=0,
     )
     objective_learning_rate: float | None = setting(
         None, "learning rate of the objective's own parameters; auto: 10 times that of the model", "Optimisation", gt=0
     )
-    lr_schedule: Literal["constant", "linear", "cosine"] = setting("linear", "after warm-up: constant, or falling to 0", "Optimisation")
+    lr_schedule: Literal["constant", "linear", "cosine"] = setting(
+        "linear", "after warm-up: constant, or falling to 0", "Optimisation"
+    )
     warmup_ratio: float = setting(0.1, "share of the steps in which the rate rises from 0", "Optimisation", ge=0, lt=1)
     warmup_steps: int | None = setting(None, "warm-up in steps instead of a share", "Optimisation", ge=0)
     optimizer: Literal["adamw", "rmsprop", "sgd"] = setting("adamw", "optimizer", "Optimisation")
@@ -65,7 +71,9 @@ class TrainConfig(PolicySettings):
 
     batch_size: int = setting(16, "comparisons in an optimizer step, over all processes", "Batches", ge=1)
     micro_batch_size: int | None = setting(None, "most comparisons in one forward pass", "Batches", ge=1)
-    max_tokens: int = setting(2048, "most tokens in one forward pass (a larger comparison goes alone)", "Batches", ge=1)
+    max_tokens: int = setting(
+        2048, "most tokens in one forward pass (a larger comparison goes alone)", "Batches", ge=1
+    )
     epochs: float = setting(1.0, "passes over the data", "Batches", gt=0)
     max_steps: int | None = setting(None, "optimizer steps, whatever the epochs", "Batches", ge=1)
     seed: int = setting(0, "decides order, adapters, dropout and noise", "Batches", ge=0, lt=2**63)

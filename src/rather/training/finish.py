@@ -21,6 +21,17 @@ from rather.training.display import Display, shown
 from rather.training.record import Record, write_text
 
 
+def on_cpu() -> bool:
+    """Whether training is on the CPU: asked for by the launcher, or for want of anything else.
+
+    accelerate has to be told: under a launcher but without a GPU it takes each process for the only one.
+    """
+    import torch
+
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "on")
+    return asked or not torch.accelerator.is_available()
+
+
 def accelerator(config: TrainConfig, output: Path) -> Accelerator:
     """The accelerator of the launch configuration, with trackers.
 
@@ -34,9 +45,11 @@ def accelerator(config: TrainConfig, output: Path) -> Accelerator:
             raise UserError(f"the tracker {name!r} is not installed", where="--report-to", fix=f"pip install {name}")
     trackers: Any = config.trackers or None
     handlers: Any = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    found = Accelerator(log_with=trackers, project_dir=str(output), kwargs_handlers=handlers)
+    found = Accelerator(cpu=on_cpu(), log_with=trackers, project_dir=str(output), kwargs_handlers=handlers)
     if found.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise UserError(f"{found.distributed_type.value} is not supported", where="accelerate config", fix="use FSDP2 or DDP")
+        raise UserError(
+            f"{found.distributed_type.value} is not supported", where="accelerate config", fix="use FSDP2 or DDP"
+        )
     if found.distributed_type == DistributedType.FSDP and not found.is_fsdp2:
         raise UserError("FSDP version 1 is not supported", where="accelerate config", fix="set fsdp_version: 2")
     if trackers:
@@ -133,7 +146,9 @@ ROWS = (
 )
 
 
-def tell(display: Display, before: Mapping[str, Any], after: Mapping[str, Any], paths: Mapping[str, Path | None]) -> None:
+def tell(
+    display: Display, before: Mapping[str, Any], after: Mapping[str, Any], paths: Mapping[str, Path | None]
+) -> None:
     """The table of held-out numbers, and where everything is."""
     rows = [
         [label, _with_interval(before, key), _with_interval(after, key)]
@@ -154,4 +169,3 @@ def _with_interval(values: Mapping[str, Any], key: str) -> str:
     if interval:
         return f"{100 * value:.1f}% ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
     return shown(float(f"{value:.4g}"))
-

@@ -211,7 +211,9 @@ class Fit:
         if self.main:
             values = {"step": self.course.done, "course": vars(self.course), "watch": self.watch.state()}
             checkpoints.write(checkpoints.path_of(self.output, self.course.done), values, parts)
-            checkpoints.prune(self.output, self.config.keep_checkpoints, self.course.best[1] if self.course.best else None)
+            checkpoints.prune(
+                self.output, self.config.keep_checkpoints, self.course.best[1] if self.course.best else None
+            )
         ranks.barrier()
         self.saved_at = self.course.done
         self._last_save = time.perf_counter()
@@ -249,9 +251,13 @@ class Fit:
             write_json(path, {**values, "alone": alone, "examples": found})
         names = ", ".join(f"{e['id']} ({e['source']})" if e["source"] else str(e["id"]) for e in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        cause = "look at these rows" if alone else "no row does it alone: lower --learning-rate, or use --precision fp32"
+        cause = (
+            "look at these rows" if alone else "no row does it alone: lower --learning-rate, or use --precision fp32"
+        )
         fix = f"{cause}; details are in {path}; weights are as they were before the step"
-        return UserError(f"loss or gradient is not finite at step {error.step}: {names}{more}", where=str(self.output), fix=fix)
+        return UserError(
+            f"loss or gradient is not finite at step {error.step}: {names}{more}", where=str(self.output), fix=fix
+        )
 
 
 def _source(item: Encoded) -> str | None:

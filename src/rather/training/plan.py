@@ -87,9 +87,7 @@ def share(
     return mine
 
 
-def cut(
-    indices: Sequence[int], costs: Sequence[int], max_cost: int | None, max_count: int | None
-) -> list[list[int]]:
+def cut(indices: Sequence[int], costs: Sequence[int], max_cost: int | None, max_count: int | None) -> list[list[int]]:
     """Micro-batches within both bounds, few of them: each comparison, costliest first, goes where it first fits."""
     batches: list[list[int]] = []
     loads: list[int] = []

@@ -46,7 +46,9 @@ def read(source: Data, where: str, *, strict: bool) -> tuple[list[Comparison], d
     else:
         comparisons, summary = list(source), {"source": "given in Python"}
     if not comparisons:
-        raise UserError("holds no usable comparison", where=f"{where} {source}", fix="rather check DATA names each row and why")
+        raise UserError(
+            "holds no usable comparison", where=f"{where} {source}", fix="rather check DATA names each row and why"
+        )
     split.check_ids(comparisons)
     return comparisons, {**summary, "n": len(comparisons)}
 
@@ -69,22 +71,25 @@ def describe(loaded: Any) -> dict[str, Any]:
     return found
 
 
-def examples(config: TrainConfig, data: Data, held: Data | None) -> Examples:
-    """Read, limit and split.
+def examples(config: TrainConfig, method: Method, data: Data, held: Data | None) -> Examples:
+    """Read, check, limit and split.
 
     Raises:
-        UserError: see ``read``; or held-out data that is trained on.
+        UserError: see ``read`` and ``check_data``; or held-out data that is trained on.
     """
     train, summary = read(data, "--data", strict=config.strict)
+    check_data(method, train, "--data")
     if config.limit is not None:
         train = train[: config.limit]
     warnings: list[str] = []
     if held is not None:
         evaluation, of_held = read(held, "--eval-data", strict=config.strict)
+        check_data(method, evaluation, "--eval-data")
         evaluation = evaluation[: config.eval_limit]
         if warning := split.check_overlap(train, evaluation, strict=config.strict):
             warnings.append(warning)
-        _distinct_ids(train, evaluation)
+        # Ids name cached scores and noise, so one id must not mean two comparisons across the splits either.
+        split.check_ids([*train, *evaluation])
     else:
         train, evaluation = split.hold_out(train, config.eval_fraction, config.eval_limit)
         of_held = {"source": "held out by prompt", "n": len(evaluation)}
@@ -96,11 +101,6 @@ def examples(config: TrainConfig, data: Data, held: Data | None) -> Examples:
     if evaluation:
         found["eval"] = {**of_held, "n": len(evaluation)}
     return Examples(train, evaluation, found, warnings)
-
-
-def _distinct_ids(train: Sequence[Comparison], held: Sequence[Comparison]) -> None:
-    """Ids name cached scores and noise, so one id must not mean two comparisons across the splits either."""
-    split.check_ids([*train, *held])
 
 
 def check_data(method: Method, comparisons: Sequence[Comparison], where: str) -> None:
@@ -130,7 +130,11 @@ def check_policy(method: Method, kind: str, provides: frozenset[str]) -> None:
     }
     for need, text in words.items():
         if need in method.needs and need not in provides:
-            raise UserError(f"the method {method.name!r} needs {text}", where=f"--method {method.name}", fix=f"the model is a {kind} model; choose another method")
+            raise UserError(
+                f"the method {method.name!r} needs {text}",
+                where=f"--method {method.name}",
+                fix=f"the model is a {kind} model; choose another method",
+            )
 
 
 def memory_mb(parameters: Mapping[str, int], reference: str, optimizer: str) -> float:

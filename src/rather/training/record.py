@@ -59,7 +59,9 @@ def check_output(output: Path, *, resume: bool) -> str | None:
     status = read_json(output / "run.json").get("status") if output.is_dir() else None
     if resume:
         if not (output / "config.yaml").is_file():
-            raise UserError("there is no run to resume", where=where, fix="leave --resume out to start one, or give its --output")
+            raise UserError(
+                "there is no run to resume", where=where, fix="leave --resume out to start one, or give its --output"
+            )
         return str(status or "interrupted")
     if (output / "run.json").exists() or (output / "config.yaml").exists():
         if status == "finished":
@@ -81,7 +83,9 @@ def check_writable(output: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror or error}", where=str(output), fix="give another --output") from None
+        raise UserError(
+            f"cannot be written: {error.strerror or error}", where=str(output), fix="give another --output"
+        ) from None
 
 
 def check_unchanged(config: TrainConfig, output: Path) -> TrainConfig:

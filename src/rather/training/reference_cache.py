@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def build_cached(
     policy: Policy,
     encoded: Sequence[Encoded],
     *,
+    fingerprint: str,
     device: torch.device,
     max_cost: int,
     progress: Progress,
@@ -82,9 +83,12 @@ def build_cached(
     """The cached reference of these comparisons, and how many of them had to be computed.
 
     Call it before any training: the learner's weights are the reference's. With several processes each computes a part.
+
+    Args:
+        fingerprint: the policy's, taken before its network was wrapped.
     """
     adapters = policy.adapters_off(policy.network) is not None
-    identity = f"{VERSION}|{policy.fingerprint()}|{'adapters off' if adapters else 'whole'}|{device.type}"
+    identity = f"{VERSION}|{fingerprint}|{'adapters off' if adapters else 'whole'}|{device.type}"
     folder = cache_dir() / "references" / hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
     keys = {item.comparison.id: content_key(item.comparison) for item in encoded}
     store = Store(folder, identity)
@@ -186,7 +190,8 @@ class Store:
             save_file(tensors, partial, metadata={"identity": self.identity, "keys": json.dumps(keys)})
             os.replace(partial, self.folder / f"{name}.safetensors")
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             fix = "free space or set RATHER_CACHE to another folder; or use --reference frozen"
             raise UserError(f"reference scores cannot be saved: {error}", where=str(self.folder), fix=fix) from error
 

@@ -85,7 +85,11 @@ class AdaptersOff(Still):
         self.learner, self.policy = learner, policy
 
     def score(self, batch: Batch, draw: Draw) -> Scores:
-        with torch.no_grad(), scoring_mode(self.learner), self.policy.adapters_off(self.policy.network) or nullcontext():
+        with (
+            torch.no_grad(),
+            scoring_mode(self.learner),
+            self.policy.adapters_off(self.policy.network) or nullcontext(),
+        ):
             return self.learner(batch, draw).detach()
 
 
@@ -96,9 +100,13 @@ class Averaged(Still):
     ``every`` steps. Only trained weights are held twice; to score, they change places with the policy's.
     """
 
-    def __init__(self, kind: ReferenceKind, learner: nn.Module, trained: dict[str, nn.Parameter], decay: float, every: int) -> None:
+    def __init__(
+        self, kind: ReferenceKind, learner: nn.Module, trained: dict[str, nn.Parameter], decay: float, every: int
+    ) -> None:
         if any(isinstance(parameter, DTensor) for parameter in trained.values()):
-            raise UserError("an averaged reference cannot be sharded", where=f"--reference {kind}", fix="train without FSDP")
+            raise UserError(
+                "an averaged reference cannot be sharded", where=f"--reference {kind}", fix="train without FSDP"
+            )
         self.kind: str = kind
         self.learner, self.trained, self.decay, self.every = learner, trained, decay, every
         self.weights = {name: parameter.detach().clone() for name, parameter in trained.items()}
@@ -179,7 +187,9 @@ def build_copy(kind: ReferenceKind, policy: Policy) -> Frozen | None:
     return Frozen(policy) if kind == "frozen" else None
 
 
-def build(kind: ReferenceKind, learner: nn.Module, policy: Policy, config: TrainConfig, frozen: Frozen | None) -> Reference:
+def build(
+    kind: ReferenceKind, learner: nn.Module, policy: Policy, config: TrainConfig, frozen: Frozen | None
+) -> Reference:
     """Any kind but ``cached``, around the prepared ``learner``."""
     if frozen is not None:
         return frozen

@@ -14,6 +14,7 @@ from rather.policies.base import Encoded, Policy
 from rather.training import (
     checkpoints,
     evaluation,
+    examine,
     finish,
     machine,
     optimisation,
@@ -65,7 +66,12 @@ class RunResult:
 
 
 def train(
-    model: str | Policy, data: preflight.Data, *, eval_data: preflight.Data | None = None, quiet: bool = False, **options: Any
+    model: str | Policy,
+    data: preflight.Data,
+    *,
+    eval_data: preflight.Data | None = None,
+    quiet: bool = False,
+    **options: Any,
 ) -> RunResult:
     """Train a model on preferences; everything ``rather train`` does, as one call.
 
@@ -101,7 +107,7 @@ def run(
     """Train as ``config`` says; ``data``, ``eval_data`` and ``policy`` stand in for what it names."""
     from accelerate import PartialState
 
-    main = PartialState().is_main_process
+    main = PartialState(cpu=finish.on_cpu()).is_main_process
     display = Display(show=main and not quiet)
     output = Path(config.output) if config.output else default_output(config)
     config = config.model_copy(update={"output": str(output)})
@@ -160,9 +166,7 @@ class Run:
         from rather.methods.registry import get
 
         self.method = get(self.config.method)
-        self.examples = preflight.examples(self.config, data, eval_data)
-        preflight.check_data(self.method, self.examples.train, "--data")
-        preflight.check_data(self.method, self.examples.held, "--eval-data")
+        self.examples = preflight.examples(self.config, self.method, data, eval_data)
         for warning in self.examples.warnings:
             self.display.warn(warning)
 
@@ -191,12 +195,15 @@ class Run:
             where = "--data" if name == "train" else "--eval-data"
             raise UserError(f"no comparison is left: {reasons}", where=where, fix="see --max-length and --truncation")
         if len(encoded) < len(comparisons):
-            self.display.warn(f"{len(comparisons) - len(encoded)} of {len(comparisons)} comparisons ({name}) are left out")
+            self.display.warn(
+                f"{len(comparisons) - len(encoded)} of {len(comparisons)} comparisons ({name}) are left out"
+            )
         return encoded
 
     def _resolve(self) -> None:
         """Settings that were left to be chosen, the plan, and what is printed before the start."""
         self.parameters = count_parameters(self.policy.network)
+        self.fingerprint = self.policy.fingerprint()  # before anything is trained, wrapped or sharded
         if not self.parameters["trained"]:
             raise UserError("no parameter of the model is trained", where="--model", fix="check the adapter settings")
         probe = self.policy.collate(self.train_set[:1])
@@ -226,7 +233,8 @@ class Run:
                 "data": f"{len(self.train_set)} training, {len(self.held_set)} held-out comparisons",
                 "steps": f"{self.total} of {self.config.batch_size} comparisons, {self.plan.steps_per_epoch} in an epoch",
                 "learning rate": rate,
-                "memory": f"{memory:,.0f} MB for weights, gradients and optimizer" + (f" ({free:,.0f} MB free)" if free else ""),
+                "memory": f"{memory:,.0f} MB for weights, gradients and optimizer"
+                + (f" ({free:,.0f} MB free)" if free else ""),
                 "output": str(self.output),
             },
         )
@@ -239,7 +247,9 @@ class Run:
                 self.output.mkdir(parents=True, exist_ok=True)
                 write_text(self.output / "config.yaml", settings.dump(self.config))
             except OSError as error:
-                raise UserError(f"cannot be written: {error}", where=str(self.output), fix="give another --output") from None
+                raise UserError(
+                    f"cannot be written: {error}", where=str(self.output), fix="give another --output"
+                ) from None
         self.record = Record(self.output, write=self.main)
         options = self.config.method_options
         described = {"name": self.method.name, "title": self.method.title, "equation": self.method.equation}
@@ -247,10 +257,15 @@ class Run:
             {
                 "status": "running",
                 "command": command(),
-                "method": {**described, "source": self.method.source, "citation": self.method.citation, "options": options},
+                "method": {
+                    **described,
+                    "source": self.method.source,
+                    "citation": self.method.citation,
+                    "options": options,
+                },
                 "versions": versions(),
                 "started": self.record.values.get("started", now()),
-                "model": {"name": self.config.model, "kind": self.policy.kind, "fingerprint": self.policy.fingerprint()},
+                "model": {"name": self.config.model, "kind": self.policy.kind, "fingerprint": self.fingerprint},
                 "data": self.examples.summary,
                 "parameters": self.parameters,
                 "reference": self.config.reference,
@@ -272,16 +287,26 @@ class Run:
         optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
         wrapped, optimizer = accelerator.prepare(learner, optimizer)
         if self.config.reference == "cached":
-            every = [*self.train_set, *self.held_set]
+            # Only what the steps of this run will see: a short run over much data pays for its own comparisons.
+            seen = {index for step in range(self.total) for index in self.plan.indices(step)}
+            every = [*(self.train_set[index] for index in sorted(seen)), *self.held_set]
             reference, fresh = reference_cache.build_cached(
-                wrapped, self.policy, every, device=self.device, max_cost=self.eval_cost, progress=self.display.progress
+                wrapped,
+                self.policy,
+                every,
+                fingerprint=self.fingerprint,
+                device=self.device,
+                max_cost=self.eval_cost,
+                progress=self.display.progress,
             )
             self.display.say(f"reference scores: {fresh} computed, {len(every) - fresh} from the cache")
         else:
             reference = references.build(self.config.reference, wrapped, self.policy, self.config, frozen)
         if frozen is not None:
             frozen.network.to(self.device)
-        loop = Loop(accelerator, self.policy, wrapped, optimizer, reference, self.train_set, self.plan, self.config, self.total)
+        loop = Loop(
+            accelerator, self.policy, wrapped, optimizer, reference, self.train_set, self.plan, self.config, self.total
+        )
         self.fit = Fit(loop, self.output, self.record, self.display, self._evaluate if self.held_set else None)
         self.record.update({"world_size": ranks.world_size(), "device": str(self.device)})
 
@@ -306,11 +331,11 @@ class Run:
         """Held-out numbers and samples of the model as it was; then the checkpoint, when the run goes on."""
         saved = read_json(self.output / "evaluation.json").get("before") if self.config.resume else None
         self.before: dict[str, Any] = saved or {}
+        self.world = examine.known_before(self.output) if self.config.resume else {}
         if self.held_set and not self.before:
             self.before = self._evaluate()
             check_metric(self.config.best_metric, self.before)
-            if self.main:
-                write_json(self.output / "evaluation.json", {"before": self.before})
+            self._write_evaluation({"before": self.before})
         self.asked = samples.chosen(self.policy, self.held_set, self.config) if self._samples else []
         path = self.output / "samples.jsonl"
         self.answers: list[str] = samples.read_before(path) if self.config.resume else []
@@ -318,13 +343,26 @@ class Run:
             found = samples.sample(self.policy, self.asked, self.config)
             self.answers = [text for text, _ in found]
             self.before["length/sampled"] = sum(length for _, length in found) / len(found)
-            write_json(self.output / "evaluation.json", {"before": self.before})
+            self._write_evaluation({"before": self.before})
             samples.write(path, self.asked, self.answers, None)
+        if "before" not in self.world:
+            self._examine("before", {"before": self.before} if self.before else {})
         ranks.barrier()
         if self.config.resume:
             self._resume()
         else:
             self._start_metrics()
+
+    def _examine(self, when: examine.When, numbers: dict[str, Any]) -> None:
+        """Pass rates and picture of a policy that knows its world."""
+        if self.main and not finish.is_sharded(self.policy.network):
+            self.world = examine.examine(self.policy, self.output, when, self.world)
+            self._write_evaluation(numbers)
+
+    def _write_evaluation(self, numbers: dict[str, Any]) -> None:
+        values = {**numbers, **({"world": self.world} if self.world else {})}
+        if self.main and values:
+            write_json(self.output / "evaluation.json", values)
 
     @property
     def _samples(self) -> bool:
@@ -368,8 +406,9 @@ class Run:
             found = samples.sample(self.policy, self.asked, self.config)
             after["length/sampled"] = sum(length for _, length in found) / len(found)
             samples.write(self.output / "samples.jsonl", self.asked, self.answers, [text for text, _ in found])
-        if self.main and self.before:
-            write_json(self.output / "evaluation.json", {"before": self.before, "after": after})
+        done_numbers = {"before": self.before, "after": after} if self.before else {}
+        self._write_evaluation(done_numbers)
+        self._examine("after", done_numbers)
         folder = self.output / "model"
         finish.save_model(self.policy, self.config, folder, self.main)
         done = self.fit.course.done

@@ -28,7 +28,9 @@ def sample(policy: Policy, encoded: Sequence[Encoded], config: TrainConfig) -> l
     from rather.sampling.generate import generate
 
     prompts = [list(item.inputs.prompt) for item in encoded]
-    found = generate(own.model, own.tokenizer, prompts, max_new_tokens=config.sample_tokens, seed=config.seed, temperature=0.7)
+    found = generate(
+        own.model, own.tokenizer, prompts, max_new_tokens=config.sample_tokens, seed=config.seed, temperature=0.7
+    )
     return [(answers[0].text, len(answers[0].ids)) for answers in found]
 
 
@@ -53,7 +55,13 @@ def write(path: Path, encoded: Sequence[Encoded], before: Sequence[str], after: 
     for position, (item, text) in enumerate(zip(encoded, before, strict=True)):
         later = after[position] if after is not None else None
         prompt = item.comparison.prompt
-        plain = prompt if isinstance(prompt, str) else [dict(message) for message in prompt] if isinstance(prompt, tuple) else str(prompt)
+        plain = (
+            prompt
+            if isinstance(prompt, str)
+            else [dict(message) for message in prompt]
+            if isinstance(prompt, tuple)
+            else str(prompt)
+        )
         rows.append({"prompt": plain, "before": text, "after": later, "checks": None})
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
 

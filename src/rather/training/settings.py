@@ -50,7 +50,9 @@ def from_flags(values: Mapping[str, Any], extra: list[str]) -> Settings:
     while words:
         word = words.pop(0)
         if not word.startswith("--"):
-            raise UserError(f"unexpected argument {word!r}", where="rather train", fix="settings are given as --NAME VALUE")
+            raise UserError(
+                f"unexpected argument {word!r}", where="rather train", fix="settings are given as --NAME VALUE"
+            )
         name, joined, text = word[2:].partition("=")
         if not joined:
             if not words or words[0].startswith("--"):
@@ -86,7 +88,9 @@ def from_yaml(path: Path) -> Settings:
     if node is None:
         return Settings()
     if not isinstance(values, dict):
-        raise UserError(f"holds a {type(values).__name__}, not settings", where=f"{path}:1", fix="write one `name: value` per line")
+        raise UserError(
+            f"holds a {type(values).__name__}, not settings", where=f"{path}:1", fix="write one `name: value` per line"
+        )
     lines = _lines(node, path)
     flat = _flatten(values)
     return Settings(flat, {name: _nearest_line(name, lines, path) for name in flat})
@@ -116,14 +120,24 @@ def resolve(settings: Settings) -> TrainConfig:
     options = {name: value for name, value in values.items() if name not in own}
     for name in options:
         if name not in method.option_names():
-            fix = nearest(name, [*(n for n in TrainConfig.model_fields if n != "method_options"), *method.option_names()])
+            fix = nearest(
+                name, [*(n for n in TrainConfig.model_fields if n != "method_options"), *method.option_names()]
+            )
             what = f"neither a setting nor an option of the method {method.name!r}"
-            raise UserError(what, where=f"{settings.where(name)}: {name}" if ":" in settings.where(name) else settings.where(name), fix=fix)
+            raise UserError(
+                what,
+                where=f"{settings.where(name)}: {name}" if ":" in settings.where(name) else settings.where(name),
+                fix=fix,
+            )
     try:
-        chosen = method.configure({name: value for name, value in options.items() if value is not None or name in options})
+        chosen = method.configure(
+            {name: value for name, value in options.items() if value is not None or name in options}
+        )
     except UserError as error:
         name = (error.where or "").removeprefix("--")
-        raise UserError(error.what, where=settings.where(name) if name in options else error.where, fix=error.fix) from None
+        raise UserError(
+            error.what, where=settings.where(name) if name in options else error.where, fix=error.fix
+        ) from None
     own["method"] = method.name
     own["method_options"] = _flatten(chosen.model_dump())
     return _validate(own, settings)
@@ -136,13 +150,18 @@ def _validate(own: dict[str, Any], settings: Settings) -> TrainConfig:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "missing":
-            raise UserError("is needed", where=f"--{name}", fix=str(TrainConfig.model_fields[name].description)) from None
-        what = first["msg"].removeprefix("Value error, ")
+            raise UserError(
+                "is needed", where=f"--{name}", fix=str(TrainConfig.model_fields[name].description)
+            ) from None
+        same = [each["msg"] for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
+        what = " or ".join(dict.fromkeys(same)).removeprefix("Value error, ")
         if not name:
             raise UserError(what, where="settings") from None
         fix = f"got {own[name]!r}; {name}: {TrainConfig.model_fields[name].description}"
         where = settings.where(name)
-        raise UserError(what, where=where if name in where.replace("-", "_") else f"{where} ({name})", fix=fix) from None
+        raise UserError(
+            what, where=where if name in where.replace("-", "_") else f"{where} ({name})", fix=fix
+        ) from None
 
 
 def known_names(values: Mapping[str, Any]) -> set[str]:

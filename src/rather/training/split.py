@@ -28,7 +28,13 @@ def _feed(value: Any, into: Any) -> None:
         for item in value:
             _feed(item, into)
     else:
-        data = value if isinstance(value, bytes) else value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+        data = (
+            value
+            if isinstance(value, bytes)
+            else value.tobytes()
+            if isinstance(value, np.ndarray)
+            else str(value).encode()
+        )
         into.update(f"{type(value).__name__}{len(data)}:".encode() + data)
 
 
@@ -48,7 +54,9 @@ def content_key(comparison: Comparison) -> str:
     return _digest([comparison.prompt, list(comparison.responses)])
 
 
-def hold_out(comparisons: Sequence[Comparison], fraction: float, most: int) -> tuple[list[Comparison], list[Comparison]]:
+def hold_out(
+    comparisons: Sequence[Comparison], fraction: float, most: int
+) -> tuple[list[Comparison], list[Comparison]]:
     """Split off a share by prompt, so that no prompt is on both sides.
 
     Prompts are taken in the order of their digests: the split depends on the prompts alone, not on the order of rows, a

@@ -54,7 +54,8 @@ class Rates:
 
 
 def judge(prompts: NDArray[np.int64], points: Points, delta: float = 0.0) -> dict[str, NDArray[np.bool_]]:
-    """The four properties of each sample, [N] each; see ``Rates``."""
+    """The four properties of each sample, [N] each; see ``Rates``. One that is not finite has none but ``off``."""
+    points = np.nan_to_num(points, nan=np.inf, posinf=np.inf, neginf=np.inf)
     unit = directions(prompts)
 
     def distance(radius: float) -> Points:
@@ -70,6 +71,6 @@ def judge(prompts: NDArray[np.int64], points: Points, delta: float = 0.0) -> dic
 
 
 def rates(prompts: NDArray[np.int64], points: Points, delta: float = 0.0) -> Rates:
-    """Shares over samples; points that are not finite are neither good nor a hit, and count as off."""
-    found = judge(prompts, np.nan_to_num(points, nan=np.inf, posinf=np.inf, neginf=np.inf), delta)
+    """Shares over samples."""
+    found = judge(prompts, points, delta)
     return Rates(len(points), **{name: float(values.mean()) for name, values in found.items()})

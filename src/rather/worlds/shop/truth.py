@@ -47,12 +47,12 @@ def open_shop(seed: int) -> Shop:
     return Shop(users, items, candidates)
 
 
-def hits(shop: Shop, users: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[N] whether the candidate of highest score is the one the user takes (HR@1).
+def taken_ranks(shop: Shop, users: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """[N] rank (1 is best) of the item that each user takes among the candidates; rank 1 is a hit (HR@1).
 
     Args:
         users: [N] indices.
-        scores: [N, 300] of all items, in the order of the catalogue. A tie with another candidate is no hit.
+        scores: [N, 300] of all items, in the order of the catalogue. Ties count against the taken item.
     """
     offered = np.take_along_axis(scores, shop.candidates[users], axis=1)
-    return offered[:, 0] > offered[:, 1:].max(axis=1)
+    return 1 + (~(offered[:, 1:] < offered[:, :1])).sum(axis=1)

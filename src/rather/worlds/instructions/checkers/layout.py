@@ -205,7 +205,7 @@ CHECKERS = (
         kinds=OPEN,
         slots=_WHOLE,
         required=lambda a: '{":,"}',
-        weight=0.3,
+        weight=0.4,
     ),
     Checker(
         name="json_list",

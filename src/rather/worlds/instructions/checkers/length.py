@@ -76,7 +76,7 @@ CHECKERS = (
     Checker(
         name="min_words",
         check=lambda a, text: len(words(text)) >= a["n"],
-        sample=_count(15, 40, (18, 27, 35)),
+        sample=_count(12, 32, (15, 21, 27)),
         train=("Use at least {n} words.", "Your answer must have {n} words or more.", "Write no fewer than {n} words."),
         heldout=("The answer needs a minimum of {n} words.", "Do not write less than {n} words."),
         passing=_filled,

@@ -1,0 +1,70 @@
+"""What a policy that knows the truth about its own samples tells: pass rates and a picture, before and after.
+
+Two optional methods of a policy:
+    check(network) -> {name: [N] bool}          which samples pass; the first check is the overall one
+    illustrate(network, path) -> str            draws the network's samples as a PNG; returns a caption
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rather.policies.base import Policy
+from rather.training.evaluation import wilson
+from rather.training.record import read_json, write_text
+from rather.training.references import scoring_mode
+
+When = Literal["before", "after"]
+
+
+def examine(policy: Policy, output: Path, when: When, known: Mapping[str, Any]) -> dict[str, Any]:
+    """``known`` with the present network's pass rates under ``when``; a policy without checks adds nothing.
+
+    Draws ``samples/{when}.png``; once both are there a row of ``samples.jsonl`` shows them side by side.
+
+    Returns:
+        ``{"before": {name: {"rate", "interval", "n"}}, "after": ...}``: the ``world`` part of ``evaluation.json``.
+    """
+    told: Any = policy
+    found = dict(known)
+    with torch.no_grad(), scoring_mode(policy.network):
+        if callable(getattr(told, "check", None)):
+            found[when] = {name: _rate(passed) for name, passed in told.check(policy.network).items()}
+        if callable(getattr(told, "illustrate", None)):
+            _draw(told, output, when, found)
+    return found
+
+
+def known_before(output: Path) -> dict[str, Any]:
+    """What an interrupted run found out before its first step."""
+    world = read_json(output / "evaluation.json").get("world")
+    return dict(world) if isinstance(world, Mapping) else {}
+
+
+def _rate(passed: Any) -> dict[str, Any]:
+    number, total = int(passed.sum()), len(passed)
+    return {"rate": number / total, "interval": list(wilson(number, total)), "n": total}
+
+
+def _draw(policy: Any, output: Path, when: When, found: Mapping[str, Any]) -> None:
+    folder = output / "samples"
+    folder.mkdir(exist_ok=True)
+    partial = folder / f".{when}.partial"
+    caption = policy.illustrate(policy.network, partial)
+    os.replace(partial, folder / f"{when}.png")
+    if when == "after" and (folder / "before.png").exists():
+        rates = {
+            side: {name: round(entry["rate"], 4) for name, entry in found.get(side, {}).items()}
+            for side in ("before", "after")
+        }
+        row = {"prompt": caption, "before": "samples/before.png", "after": "samples/after.png", "checks": rates}
+        path = output / "samples.jsonl"
+        others = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in others if '"before": "samples/before.png"' not in line]
+        write_text(path, "".join(f"{line}\n" for line in [*kept, json.dumps(row, ensure_ascii=False)]))
