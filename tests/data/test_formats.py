@@ -1,323 +1,237 @@
-"""Tiny rows of every format, and the comparison that each is read as."""
+"""Every format, from a file of one row to the comparison it stands for."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rather.data import formats
+from rather.data.formats import FORMATS
+from rather.data.load import load
 from rather.data.types import Comparison, Edge
+from rows import assistant, jsonl, user
+
+U, A, B = user("Hi"), assistant("Hello!"), assistant("Go away.")
+SYSTEM = {"role": "system", "content": "Be kind."}
+PNG, JPEG = b"\x89PNG\r\n\x1a\nrest", b"\xff\xd8\xff\xe0rest"
+TRANSCRIPT = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: More\n\nAssistant:"
+TURNS = (U, A, user("More"))
+
+# Rows whose comparison is one edge from the first response to the second: name, row, format, prompt, responses.
+PAIRS: list[tuple[str, dict[str, Any], str, Any, tuple[Any, ...]]] = [
+    ("strings", {"prompt": "Hi", "chosen": "Hello!", "rejected": "No."}, "pair", "Hi", ("Hello!", "No.")),
+    ("instruction", {"instruction": "Add", "input": "1 2", "chosen": "3", "rejected": "4"}, "pair", "Add\n1 2", ("3", "4")),
+    ("question and system", {"system": "Be kind.", "question": "Hi", "chosen": "a", "rejected": "b"}, "pair", (SYSTEM, U), ("a", "b")),
+    ("alpaca history", {"instruction": "More", "input": "", "history": [["Hi", "Hello!"]], "chosen": "a", "rejected": "b"}, "pair", TURNS, ("a", "b")),
+    ("messages", {"prompt": [U], "chosen": [A], "rejected": [B]}, "pair", (U,), ("Hello!", "Go away.")),
+    ("single messages", {"prompt": U, "chosen": A, "rejected": B}, "pair", (U,), ("Hello!", "Go away.")),
+    ("message prompt, string answers", {"prompt": [U], "chosen": "a", "rejected": "b"}, "pair", (U,), ("a", "b")),
+    ("string prompt, assistant lists", {"prompt": "Hi", "chosen": [A], "rejected": [B]}, "pair", (U,), ("Hello!", "Go away.")),
+    ("lists repeat the prompt", {"prompt": [U], "chosen": [U, A], "rejected": [U, B]}, "pair", (U,), ("Hello!", "Go away.")),
+    ("lists lack the system turn", {"prompt": [SYSTEM, U], "chosen": [U, A], "rejected": [U, B]}, "pair", (SYSTEM, U), ("Hello!", "Go away.")),
+    ("ultrafeedback binarized", {"prompt": "Hi", "prompt_id": "x", "chosen": [U, A], "rejected": [U, B], "messages": [U, A]}, "pair", (U,), ("Hello!", "Go away.")),
+    ("first of many user turns", {"prompt": "Hi", "chosen": [*TURNS, A], "rejected": [*TURNS, B]}, "pair", TURNS, ("Hello!", "Go away.")),
+    ("transcript prompt", {"prompt": TRANSCRIPT, "chosen": " a", "rejected": " b"}, "pair", TURNS, ("a", "b")),
+    ("transcript everywhere", {"prompt": TRANSCRIPT, "chosen": TRANSCRIPT + " a", "rejected": TRANSCRIPT + " b"}, "pair", TURNS, ("a", "b")),
+    ("implicit messages", {"chosen": [SYSTEM, U, A], "rejected": [SYSTEM, U, B]}, "pair with implicit prompt", (SYSTEM, U), ("Hello!", "Go away.")),
+    ("implicit transcripts", {"chosen": TRANSCRIPT + " a", "rejected": TRANSCRIPT + " b"}, "pair with implicit prompt", TURNS, ("a", "b")),
+    ("implicit texts", {"chosen": "The sky is blue.", "rejected": "The sky is green."}, "pair with implicit prompt", "The sky is", (" blue.", " green.")),
+    ("swift", {"messages": [U, A], "rejected_response": "No."}, "chat with rejected response", (U,), ("Hello!", "No.")),
+    ("swift messages", {"messages": [U, A], "rejected_messages": [U, B]}, "chat with rejected response", (U,), ("Hello!", "Go away.")),
+    ("sharegpt", {"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}, "conversation with chosen and rejected", (U,), ("a", "b")),
+    ("sharegpt with system", {"system": "Be kind.", "conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}, "conversation with chosen and rejected", (SYSTEM, U), ("a", "b")),
+]  # fmt: skip
 
 
-def user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
+def only(path: Path, **options: Any) -> tuple[Comparison, str]:
+    found = load(path, **options)
+    assert len(found) == 1 and not found.refused, [str(refusal) for refusal in found.refused]
+    return found[0], found.summary["format"]
 
 
-def bot(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
+@pytest.mark.parametrize(("name", "row", "form", "prompt", "responses"), PAIRS, ids=[case[0] for case in PAIRS])
+def test_pairs(tmp_path: Path, name: str, row: dict[str, Any], form: str, prompt: Any, responses: Any) -> None:
+    comparison, found = only(jsonl(tmp_path / "d.jsonl", row))
+    assert (found, comparison.prompt, comparison.responses) == (form, prompt, responses)
+    assert comparison.edges == (Edge(0, 1),)
 
 
-SYSTEM = {"role": "system", "content": "be brief"}
-CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]}
-RESULT = {"role": "tool", "content": "3"}
-PAIR = (Edge(0, 1),)
-HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: name a bird\n\nAssistant:"
-
-# name: (row, format, prompt, responses, edges)
-PAIRS: dict[str, tuple[dict[str, Any], str, Any, tuple[Any, ...], tuple[Edge, ...]]] = {
-    "strings": ({"prompt": "p", "chosen": "a", "rejected": "b"}, "pair", "p", ("a", "b"), PAIR),
-    "conversational": (
-        {"prompt": [SYSTEM, user("p")], "chosen": [bot("a")], "rejected": [bot("b")]},
-        "pair",
-        (SYSTEM, user("p")),
-        ("a", "b"),
-        PAIR,
-    ),
-    "one turn without its list": (
-        {"prompt": user("p"), "chosen": bot("a"), "rejected": bot("b")},
-        "pair",
-        (user("p"),),
-        ("a", "b"),
-        PAIR,
-    ),
-    "whole conversations beside a prompt": (
-        {
-            "prompt": "p",
-            "prompt_id": "7f",
-            "chosen": [user("p"), bot("a")],
-            "rejected": [user("p"), bot("b")],
-            "messages": [user("p"), bot("a")],
-            "score_chosen": 8.5,
-            "score_rejected": 5,
-        },
-        "pair",
-        (user("p"),),
-        ("a", "b"),
-        (Edge(0, 1, margin=3.5),),
-    ),
-    "transcript as prompt": (
-        {"prompt": HH, "chosen": " a heron", "rejected": " a whale"},
-        "pair",
-        (user("hi"), bot("hello"), user("name a bird")),
-        ("a heron", "a whale"),
-        PAIR,
-    ),
-    "instruction and input": (
-        {"instruction": "translate", "input": "bird", "chosen": "Vogel", "rejected": "Wal"},
-        "pair",
-        "translate\nbird",
-        ("Vogel", "Wal"),
-        PAIR,
-    ),
-    "system and question": (
-        {"system": "be brief", "question": "p", "chosen": "a", "rejected": "b"},
-        "pair",
-        (SYSTEM, user("p")),
-        ("a", "b"),
-        PAIR,
-    ),
-    "implicit, message lists": (
-        {"chosen": [SYSTEM, user("p"), bot("a")], "rejected": [SYSTEM, user("p"), bot("b")]},
-        "pair with implicit prompt",
-        (SYSTEM, user("p")),
-        ("a", "b"),
-        PAIR,
-    ),
-    "implicit, a tool call in common": (
-        {"chosen": [user("1+2?"), CALL, RESULT, bot("3")], "rejected": [user("1+2?"), CALL, RESULT, bot("4")]},
-        "pair with implicit prompt",
-        (user("1+2?"), CALL, RESULT),
-        ("3", "4"),
-        PAIR,
-    ),
-    "implicit, one of them calls a tool": (
-        {"chosen": [user("1+2?"), CALL, RESULT, bot("3")], "rejected": [user("1+2?"), bot("4")]},
-        "pair with implicit prompt",
-        (user("1+2?"),),
-        ((CALL, RESULT, bot("3")), "4"),
-        PAIR,
-    ),
-    "implicit, transcripts": (
-        {"chosen": f"{HH} a heron", "rejected": f"{HH} a whale"},
-        "pair with implicit prompt",
-        (user("hi"), bot("hello"), user("name a bird")),
-        ("a heron", "a whale"),
-        PAIR,
-    ),
-    "implicit, transcripts after odd white space": (
-        {"chosen": "\n\n\n Human: hi\n\nAssistant: a", "rejected": "\n\n Human: hi\n\nAssistant: b"},
-        "pair with implicit prompt",
-        (user("hi"),),
-        ("a", "b"),
-        PAIR,
-    ),
-    "implicit, plain texts": (
-        {"chosen": "Name a bird: heron", "rejected": "Name a bird: hedgehog"},
-        "pair with implicit prompt",
-        "Name a bird:",
-        (" heron", " hedgehog"),
-        PAIR,
-    ),
-    "swift": (
-        {"messages": [SYSTEM, user("p"), bot("a")], "rejected_response": "b"},
-        "chat with rejected response",
-        (SYSTEM, user("p")),
-        ("a", "b"),
-        PAIR,
-    ),
-    "swift, rejected messages": (
-        {"messages": [user("p"), bot("a")], "rejected_messages": [user("p"), bot("b")]},
-        "chat with rejected response",
-        (user("p"),),
-        ("a", "b"),
-        PAIR,
-    ),
-    "sharegpt": (
-        {
-            "conversations": [{"from": "human", "value": "p"}],
-            "chosen": {"from": "gpt", "value": "a"},
-            "rejected": {"from": "gpt", "value": "b"},
-            "system": "be brief",
-        },
-        "conversation with chosen and rejected",
-        (SYSTEM, user("p")),
-        ("a", "b"),
-        PAIR,
-    ),
-    "ranking by scores": (
-        {"prompt": "p", "responses": ["a", "b", "c"], "scores": [1, 3, 2]},
-        "ranking",
-        "p",
-        ("a", "b", "c"),
-        (Edge(1, 0, margin=2.0), Edge(1, 2, margin=1.0), Edge(2, 0, margin=1.0)),
-    ),
-    "ranking by scores with a tie": (
-        {"prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 1, 0]},
-        "ranking",
-        "p",
-        ("a", "b", "c"),
-        (Edge(0, 2, margin=1.0), Edge(1, 2, margin=1.0)),
-    ),
-    "ranking by ranks": (
-        {"prompt": [user("p")], "responses": [[bot("a")], [bot("b")]], "ranks": [2, 1]},
-        "ranking",
-        (user("p"),),
-        ("a", "b"),
-        (Edge(1, 0),),
-    ),
-    "ultrafeedback": (
-        {
-            "instruction": "p",
-            "source": "s",
-            "completions": [
-                {"model": "m", "response": "a", "overall_score": 6.5},
-                {"model": "n", "response": "b", "overall_score": 7.0},
-            ],
-        },
-        "ranking",
-        "p",
-        ("a", "b"),
-        (Edge(1, 0, margin=0.5),),
-    ),
-    "completions with rank": (
-        {
-            "context": [user("p")],
-            "completions": [{"rank": 1, "completion": [bot("b")]}, {"rank": 0, "completion": [bot("a")]}],
-        },
-        "ranking",
-        (user("p"),),
-        ("b", "a"),
-        (Edge(1, 0),),
-    ),
-    "negatives beside chosen": (
-        {"prompt": "p", "chosen": "a", "rejected": ["b", "c"]},
-        "one positive, many negatives",
-        "p",
-        ("a", "b", "c"),
-        (Edge(0, 1), Edge(0, 2)),
-    ),
-    "negatives as message lists": (
-        {"prompt": [user("p")], "chosen": [bot("a")], "rejected": [[bot("b")], [bot("c")]]},
-        "one positive, many negatives",
-        (user("p"),),
-        ("a", "b", "c"),
-        (Edge(0, 1), Edge(0, 2)),
-    ),
-    "history, positive, negatives": (
-        {"history": ["boots", "hat"], "positive": "scarf", "negatives": ["anvil", "kite"]},
-        "one positive, many negatives",
-        "boots\nhat",
-        ("scarf", "anvil", "kite"),
-        (Edge(0, 1), Edge(0, 2)),
-    ),
-    "completion without label": ({"prompt": "p", "completion": "a"}, "demonstration", "p", ("a",), ()),
-    "messages": (
-        {"messages": [user("p"), bot("a"), user("q"), bot("b")]},
-        "demonstration",
-        (user("p"), bot("a"), user("q")),
-        ("b",),
-        (),
-    ),
-    "prompts alone": ({"prompt": "p"}, "prompt only", "p", (), ()),
-    "text alone": ({"text": "a"}, "plain text", "", ("a",), ()),
-}
+def test_a_shared_tool_call_belongs_to_the_prompt(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "now", "arguments": "{}"}}]}
+    result = {"role": "tool", "content": "noon"}
+    row = {"chosen": [U, call, result, A], "rejected": [U, call, result, B], "tools": [{"name": "now"}]}
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", row))
+    assert comparison.prompt == (U, call, result)
+    assert comparison.responses == ("Hello!", "Go away.")
+    assert comparison.extras == {"tools": [{"name": "now"}]}
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_row_is_read_as(name: str, given: Any) -> None:
-    row, form, prompt, responses, edges = PAIRS[name]
-    found = given(row)
-    assert found.summary["format"] == form
-    assert (found[0].prompt, found[0].responses, found[0].edges) == (prompt, responses, edges)
-    assert found[0].desirable == ()
+def test_different_tool_calls_belong_to_the_responses(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "now", "arguments": "{}"}}]}
+    result = {"role": "tool", "content": "noon"}
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", {"chosen": [U, call, result, A], "rejected": [U, B]}))
+    assert comparison.prompt == (U,)
+    assert comparison.responses == ((call, result, A), "Go away.")
 
 
-MARKED = {"prompt": "p", "completion": "a"}
+@pytest.mark.parametrize("name", ["scores", "ratings", "rewards"])
+def test_scores_give_an_edge_for_every_strict_order(tmp_path: Path, name: str) -> None:
+    comparison, form = only(
+        jsonl(tmp_path / "d.jsonl", {"prompt": "p", "responses": ["a", "b", "c"], name: [1, 3, 1]})
+    )
+    assert form == "ranking"
+    assert comparison.edges == (Edge(1, 0, margin=2.0), Edge(1, 2, margin=2.0))
+    assert comparison.scores == (1.0, 3.0, 1.0)
+    assert comparison.extras == {}
+
+
+def test_ranks_are_better_when_smaller(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "d.jsonl", {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [3, 1, 2]})
+    comparison, _ = only(path)
+    assert {(e.winner, e.loser) for e in comparison.edges} == {(1, 2), (1, 0), (2, 0)}
+    assert comparison.scores == ()
+    best, _ = only(path, edges="best_vs_rest")
+    assert {(e.winner, e.loser) for e in best.edges} == {(1, 0), (1, 2)}
+
+
+def test_completions_that_carry_their_score(tmp_path: Path) -> None:
+    completions = [{"response": "a", "overall_score": 7.5, "model": "m"}, {"response": "b", "overall_score": 2}]
+    comparison, form = only(jsonl(tmp_path / "d.jsonl", {"instruction": "p", "completions": completions}))
+    assert (form, comparison.prompt, comparison.responses) == ("ranking", "p", ("a", "b"))
+    assert comparison.edges == (Edge(0, 1, margin=5.5),)
+
+
+def test_context_with_ranked_completions(tmp_path: Path) -> None:
+    completions = [{"rank": 1, "completion": [B]}, {"rank": 0, "completion": [A]}]
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", {"context": [U], "completions": completions}))
+    assert (comparison.prompt, comparison.responses) == ((U,), ("Go away.", "Hello!"))
+    assert comparison.edges == (Edge(1, 0),)
 
 
 @pytest.mark.parametrize(
-    ("label", "wanted"),
-    [(True, True), (False, False), (1, True), (0, False), (-1, False), (1.0, True), ("True", True), (" bad ", False)],
+    ("row", "prompt"),
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": ["b", "c"]}, "p"),
+        ({"prompt": "p", "positive": "a", "negatives": ["b", "c"]}, "p"),
+        ({"prompt": [U], "chosen": [A], "rejected": [[B], [assistant("x")]]}, (U,)),
+        ({"history": ["one", "two"], "positive": "a", "negatives": ["b", "c"]}, "one\ntwo"),
+    ],
 )
-def test_unpaired_feedback(label: Any, wanted: bool, given: Any) -> None:
-    found = given(MARKED | {"label": label})
-    assert found.summary["format"] == "unpaired feedback"
-    assert (found[0].responses, found[0].edges, found[0].desirable) == (("a",), (), (wanted,))
+def test_one_positive_many_negatives(tmp_path: Path, row: dict[str, Any], prompt: Any) -> None:
+    comparison, form = only(jsonl(tmp_path / "d.jsonl", row))
+    assert (form, comparison.prompt) == ("one positive, many negatives", prompt)
+    assert len(comparison.responses) == 3
+    assert comparison.edges == (Edge(0, 1), Edge(0, 2))
 
 
-def test_unpaired_chat(given: Any) -> None:
-    found = given({"messages": [user("p"), bot("a")], "label": False})[0]
-    assert (found.prompt, found.responses, found.desirable) == ((user("p"),), ("a",), (False,))
+@pytest.mark.parametrize(("label", "wanted"), [(True, True), (0, False), (1.0, True), ("false", False), (-1, False)])
+def test_unpaired(tmp_path: Path, label: Any, wanted: bool) -> None:
+    comparison, form = only(jsonl(tmp_path / "d.jsonl", {"prompt": "p", "completion": "a", "label": label}))
+    assert (form, comparison.desirable, comparison.edges) == ("unpaired feedback", (wanted,), ())
+    chat, _ = only(jsonl(tmp_path / "e.jsonl", {"messages": [U, A], "label": label}))
+    assert (chat.prompt, chat.responses, chat.desirable) == ((U,), ("Hello!",), (wanted,))
 
 
-@pytest.mark.parametrize(("labels", "wanted"), [([True, True], True), ([True, False], False)])
-def test_stepwise_feedback(labels: list[bool], wanted: bool, given: Any) -> None:
-    found = given({"prompt": "1+2?", "completions": ["1+2", "= 3"], "labels": labels})[0]
-    assert (found.responses, found.desirable) == (("1+2\n= 3",), (wanted,))
+def test_stepwise(tmp_path: Path) -> None:
+    row = {"prompt": "p", "completions": ["one", "two"], "labels": [True, False]}
+    comparison, form = only(jsonl(tmp_path / "d.jsonl", row))
+    assert (form, comparison.responses, comparison.desirable) == ("stepwise feedback", ("one\ntwo",), (False,))
 
 
-def test_every_format_of_the_table_is_tested_here(given: Any) -> None:
-    tested = {form for _, form, *_ in PAIRS.values()} | {"unpaired feedback", "stepwise feedback", "image pair"}
-    assert tested == {form.name for form in formats.FORMATS}
+@pytest.mark.parametrize(
+    ("row", "prompt", "responses", "form"),
+    [
+        ({"prompt": "p", "completion": "a"}, "p", ("a",), "demonstration"),
+        ({"instruction": "p", "input": "", "output": "a"}, "p", ("a",), "demonstration"),
+        ({"messages": [SYSTEM, U, A]}, (SYSTEM, U), ("Hello!",), "demonstration"),
+        ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "a"}]}, (U,), ("a",), "demonstration"),
+        ({"text": "Once upon a time"}, "", ("Once upon a time",), "plain text"),
+        ({"prompt": "p"}, "p", (), "prompt only"),
+    ],
+)  # fmt: skip
+def test_rows_without_a_preference(
+    tmp_path: Path, row: dict[str, Any], prompt: Any, responses: Any, form: str
+) -> None:
+    comparison, found = only(jsonl(tmp_path / "d.jsonl", row))
+    assert (comparison.prompt, comparison.responses, found) == (prompt, responses, form)
+    assert comparison.edges == () and comparison.desirable == ()
 
 
-class TestOptionalColumns:
-    row = {"prompt": "p", "chosen": "a", "rejected": "b"}  # noqa: RUF012
-
-    def test_of_an_edge(self, given: Any) -> None:
-        found = given(self.row | {"margin": 0.5, "probability": 0.9, "weight": 2})[0]
-        assert found.edges == (Edge(0, 1, weight=2.0, probability=0.9, margin=0.5),)
-        assert not found.extras
-
-    def test_one_value_for_each_edge(self, given: Any) -> None:
-        row = {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 2, 3], "weight": [1, 2, 3], "probability": 0.8}
-        found = given(row)[0]
-        assert [(e.winner, e.loser, e.weight, e.probability) for e in found.edges] == [
-            (0, 1, 1.0, 0.8),
-            (0, 2, 2.0, 0.8),
-            (1, 2, 3.0, 0.8),
-        ]
-
-    def test_margin_given_goes_before_that_of_scores(self, given: Any) -> None:
-        row = {"prompt": "p", "responses": ["a", "b"], "scores": [3, 1], "margin": 9}
-        assert given(row)[0].edges == (Edge(0, 1, margin=9.0),)
-
-    def test_scores_are_kept(self, given: Any) -> None:
-        assert given({"prompt": "p", "responses": ["a", "b"], "scores": [3, 1]})[0].scores == (3.0, 1.0)
-        assert given({"prompt": "p", "responses": ["a", "b"], "ranks": [3, 1]})[0].scores == ()
-
-    def test_anything_else_is_kept_as_it_is(self, given: Any) -> None:
-        more = {"rationale": "shorter", "annotator": "ann", "tools": [{"name": "add"}], "ref_chosen_logps": -3.5}
-        assert given(self.row | more | {"nothing": None})[0].extras == more
-
-    @pytest.mark.parametrize(("id", "read"), [("x7", "x7"), (7, "7"), (0, "0")])
-    def test_id(self, id: object, read: str, given: Any) -> None:
-        assert given(self.row | {"id": id})[0].id == read
-
-    def test_empty_id_is_none(self, given: Any) -> None:
-        assert given(self.row | {"id": ""})[0].id == given(self.row)[0].id
+def test_judged_images_from_parquet(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = {"jpg_0": [PNG, PNG], "jpg_1": [JPEG, JPEG], "label_0": [1.0, 0.0], "caption": ["a cat", "a dog"]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "d.parquet")
+    found = load(tmp_path / "d.parquet")
+    assert found.summary["format"] == "image pair"
+    assert [c.prompt for c in found] == ["a cat", "a dog"]
+    assert [c.responses for c in found] == [(PNG, JPEG), (JPEG, PNG)]
 
 
-def test_edges_of_the_best_alone(given: Any) -> None:
-    row = {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [2, 1, 3]}
-    assert given(row, edges="best_vs_rest")[0].edges == (Edge(1, 0), Edge(1, 2))
-
-
-def test_messages_of_other_trainers(given: Any) -> None:
-    row = {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "a", "weight": None}]}
-    assert given(row)[0].prompt == (user("p"),)
-
-
-def test_answers_of_several_turns_make_the_prompt_a_conversation(given: Any) -> None:
-    found: Comparison = given({"prompt": "1+2?", "chosen": [CALL, RESULT, bot("3")], "rejected": "4"})[0]
-    assert found.prompt == (user("1+2?"),)
-    assert found.responses == ((CALL, RESULT, bot("3")), "4")
-
-
-def test_same_columns_with_other_values_are_read_each_by_its_own(given: Any) -> None:
-    found = given(
-        {"prompt": "p", "chosen": "a", "rejected": "b"},
-        {"prompt": "p", "chosen": "a", "rejected": ["b", "c"]},
+def test_image_columns_keep_their_bytes(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    image = pytest.importorskip("PIL.Image")
+    features = datasets.Features(
+        {"prompt": datasets.Value("string"), "chosen": datasets.Image(), "rejected": datasets.Image()}
     )
-    assert [len(c.edges) for c in found] == [1, 2]
+    pictures = [image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    data = datasets.Dataset.from_dict({"prompt": ["red"], "chosen": pictures[:1], "rejected": pictures[1:]}, features)
+    data.save_to_disk(tmp_path / "saved")
+    comparison, form = only(tmp_path / "saved")
+    assert form == "image pair"
+    assert all(response.startswith(b"\x89PNG") for response in comparison.responses)
+
+
+def test_image_paths_are_relative_to_the_file_and_ids_to_neither(tmp_path: Path) -> None:
+    ids = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(PNG)
+        (folder / "b.png").write_bytes(PNG + b"2")
+        comparison, form = only(jsonl(folder / "d.jsonl", {"prompt": "cat", "chosen": "a.png", "rejected": "b.png"}))
+        assert form == "image pair"
+        assert comparison.responses == (str(folder / "a.png"), str(folder / "b.png"))
+        ids.append(comparison.id)
+    assert ids[0] == ids[1]
+
+
+def test_optional_columns(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "id": 7, "weight": 2, "probability": 0.75, "margin": 1.5}
+    more = {"rationale": "shorter", "annotator": "x", "ref_chosen_logps": -3.5, "tools": None}
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", {**row, **more}))
+    assert comparison.id == "7"
+    assert comparison.edges == (Edge(0, 1, 2.0, 0.75, 1.5),)
+    assert comparison.extras == {"rationale": "shorter", "annotator": "x", "ref_chosen_logps": -3.5}
+
+
+def test_scores_of_a_pair_give_its_margin(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.0, "score_rejected": 5.5}
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", row))
+    assert (comparison.scores, comparison.edges, comparison.extras) == ((8.0, 5.5), (Edge(0, 1, margin=2.5),), {})
+
+
+def test_weights_of_each_edge(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": ["b", "c"], "weight": [1, 3]}
+    comparison, _ = only(jsonl(tmp_path / "d.jsonl", row))
+    assert [edge.weight for edge in comparison.edges] == [1.0, 3.0]
+
+
+def test_two_votes_on_one_pair_count_when_the_annotators_differ(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    found = load(jsonl(tmp_path / "d.jsonl", row | {"annotator": "x"}, row | {"annotator": "y"}))
+    assert len(found) == len({c.id for c in found}) == 2
+
+
+def test_every_format_is_reached_by_a_case_here() -> None:
+    reached = {case[2] for case in PAIRS} | {
+        "ranking",
+        "one positive, many negatives",
+        "unpaired feedback",
+        "image pair",
+    }
+    assert {form.name for form in FORMATS} - reached == {
+        "stepwise feedback",
+        "demonstration",
+        "prompt only",
+        "plain text",
+    }

@@ -1,6 +1,7 @@
 """A small policy with everything the loop knows of: context-dependent logits over a catalogue of items.
 
-``catalogue:items=12`` opens it by name; ``noise`` gives it a draw, ``adapters`` a low-rank part that can be switched off.
+``catalogue:items=12`` opens it by name; ``noise`` gives it a draw, ``adapters`` a low-rank part that can be switched
+off.
 """
 
 from __future__ import annotations

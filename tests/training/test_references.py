@@ -76,7 +76,7 @@ def test_other_weights_are_another_reference(tmp_path: Path) -> None:
 def test_changed_content_under_the_same_id_is_computed_again(tmp_path: Path) -> None:
     data = comparisons(24)
     short(tmp_path / "first", data=data)
-    turned = [Comparison(c.id, c.prompt, tuple(r[::-1] + (1,) for r in c.responses), (Edge(0, 1),)) for c in data]
+    turned = [Comparison(c.id, c.prompt, tuple((*r[::-1], 1) for r in c.responses), (Edge(0, 1),)) for c in data]
     result = short(tmp_path / "second", data=turned)
     assert result.before["rewards/margins"] == pytest.approx(0.0, abs=1e-7)
 

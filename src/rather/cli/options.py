@@ -17,8 +17,8 @@ def with_flags(
 ) -> Callable[..., None]:
     """``function`` with one keyword parameter for each setting, as typer reads them.
 
-    A flag that is not given is ``None``: defaults stay with the model, so that a flag can be told from a default. Values
-    are passed on as text; the model validates them, with the same messages as for a file.
+    A flag that is not given is ``None``: defaults stay with the model, so that a flag can be told from a default.
+    Values are passed on as text; the model validates them, with the same messages as for a file.
 
     Args:
         function: ``function(context, **settings)``; its own parameters come first.

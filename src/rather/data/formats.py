@@ -67,7 +67,12 @@ FORMATS = (
         lambda row: pairs.is_list(row.get("rejected")),
     ),
     Format("one positive, many negatives", (f"{PROMPT}|history", "positive|chosen", "negatives"), lists.negatives),
-    Format("pair", (PROMPT, pairs.CHOSEN, pairs.REJECTED), pairs.explicit),
+    Format(
+        "pair",
+        (PROMPT, pairs.CHOSEN, pairs.REJECTED),
+        pairs.explicit,
+        lambda row: not pairs.is_list(row.get("rejected")),
+    ),
     Format("ranking", (PROMPT, lists.RESPONSES, f"{lists.SCORES}|{lists.RANKS}"), lists.ranking),
     Format("ranking", (PROMPT, "completions|responses"), lists.ranking, lambda row: lists.is_rated(_completions(row))),
     Format("stepwise feedback", (PROMPT, "completions", "labels"), single.stepwise),

@@ -66,7 +66,7 @@ def _rows(found: Any, name: str, split: str | None) -> Iterator[Row]:
     for column, feature in (found.features or {}).items():
         if isinstance(feature, datasets.Image | datasets.Audio):  # their bytes, not decoded pixels
             found = found.cast_column(column, type(feature)(decode=False))
-    return iter(enumerate(found, 1))
+    return iter(enumerate(found.with_format(None), 1))
 
 
 def _line(error: Exception) -> str:

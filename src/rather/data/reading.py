@@ -6,8 +6,10 @@ the good ones behind it.
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +38,7 @@ def can_read(path: Path) -> bool:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of one file, numbered from 1 (lines of JSONL; rows of anything else).
+    """Rows of one file, numbered from 1 (lines of JSONL and CSV; rows of anything else).
 
     Raises:
         UserError: the kind of file is unknown, or the file as a whole cannot be read.
@@ -66,9 +68,10 @@ def open_binary(path: Path) -> BinaryIO:
     if packed == "gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if packed == "zst":
-        import zstandard
+        import pyarrow as pa
 
-        return zstandard.open(path, "rb")  # type: ignore[return-value]
+        # Unlike zstandard's own reader, this one reads all frames of a file and notices that one breaks off.
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))  # type: ignore[arg-type]
     return path.open("rb")
 
 
@@ -79,12 +82,10 @@ def _broken(path: Path, error: Exception) -> UserError:
 def _lines(path: Path) -> Iterator[bytes]:
     import zlib
 
-    import zstandard
-
     try:
         with open_binary(path) as file:
             yield from file
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _broken(path, error) from None
 
 
@@ -146,7 +147,7 @@ def _json_document(path: Path) -> Iterator[Row]:
 
 
 def _inner_list(document: dict[str, Any]) -> list[Any]:
-    """The rows inside an object: ``data``, or its only list of objects; else the object is the one row."""
+    """The rows inside an object: ``data``, or its one field if that is a list of objects; else the object is the row."""
     if isinstance(document.get("data"), list):
         return document["data"]
     lists = [value for value in document.values() if isinstance(value, list) and value]
@@ -198,17 +199,24 @@ def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | Refused:
 
 _LISTS = frozenset(
     ["responses", "completions", "answers", "generations", "candidates", "negatives", "history"]
-    + ["scores", "ratings", "rewards", "ranks", "ranking", "labels"]  # noqa: RUF005
+    + ["scores", "ratings", "rewards", "ranks", "ranking", "labels"]
 )
 
 
-def _cell(name: str, value: str) -> Any:
-    """A cell as a value: JSON where a list is due or messages are written so, ``None`` where empty, else text."""
-    if value[:1] in ("[", "{"):
+def _literal(value: str) -> Any:
+    """A list or an object as JSON, or as Python prints one (tables are often saved so); ``None`` for anything else."""
+    for parse in (json.loads, ast.literal_eval):
         try:
-            read = json.loads(value)
-        except (json.JSONDecodeError, RecursionError):
-            return value
+            return parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
+
+
+def _cell(name: str, value: str) -> Any:
+    """A cell as a value: a list where one is due or messages are written so, ``None`` where empty, else text."""
+    if value[:1] in ("[", "{"):
+        read = _literal(value)
         # A text may well be valid JSON; only objects with a role are surely messages.
         turns = [read] if isinstance(read, dict) else read
         messages = bool(turns) and all(isinstance(t, dict) and ("role" in t or "from" in t) for t in turns)

@@ -19,7 +19,7 @@ _CHUNK = 2000
 
 def to_json(comparison: Comparison) -> str:
     """A comparison as one line of JSON; bytes are kept in base64."""
-    return json.dumps(asdict(comparison), ensure_ascii=False, default=_encode)
+    return json.dumps(asdict(comparison), default=_encode)  # ASCII, since Arrow's text cannot hold surrogates
 
 
 def _encode(value: Any) -> Any:
@@ -123,4 +123,4 @@ class Store(Sequence[Comparison]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if self._column is None:
             return self._items[index]
-        return from_json(self._column[index if index >= 0 else index + len(self)].as_py())
+        return from_json(self._column[range(len(self))[index]].as_py())

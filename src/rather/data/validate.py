@@ -105,11 +105,12 @@ class Census:
                 if len(self.places) < _PLACES:
                     self.places.append((self._place(mark), self._place(before)))
             self._edges.setdefault(_pack((winner, loser)), mark)
-        self._measure(comparison)
+        self._measure(comparison, form != "image pair")
 
-    def _measure(self, comparison: Comparison) -> None:
+    def _measure(self, comparison: Comparison, written: bool) -> None:
+        # A path says nothing about the length of what it leads to.
         prompt = text_of(comparison.prompt)
-        texts = ["" if isinstance(response, bytes) else text_of(response) for response in comparison.responses]
+        texts = [text_of(response) if written else "" for response in comparison.responses]
         size = [len(text) for text in texts]
         self.lengths["prompt"].append(len(prompt))
         winners, losers = {e.winner for e in comparison.edges}, {e.loser for e in comparison.edges}

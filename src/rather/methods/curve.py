@@ -68,7 +68,7 @@ def behaviour(method: Method, options: Mapping[str, Any] | None = None) -> list[
     near, far = FAR
     wrong = curve(method, [-far, -near], options)
     right = curve(method, [near, far], options)
-    middle = curve(method, [step / 20 for step in range(-400, 401)], options)
+    middle = curve(method, [step / 20 for step in range(-200, 201)], options)
     scale = max(abs(point.push) for point in middle)
     lines = [
         f"wrongly ordered pairs (z to -inf): {_tail(wrong[1].push, wrong[0].push, scale)}",

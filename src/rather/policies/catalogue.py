@@ -34,9 +34,9 @@ class ShopModelOptions(QueryOptions):
 class Recommender(nn.Module):
     """Scores of all items, users [N] -> [N, 300], as log-probabilities. Items and users are given, f is trained."""
 
-    def __init__(self, shop: Shop, hidden: int = 64) -> None:
+    def __init__(self, shop: Shop, hidden: int = 16) -> None:
         super().__init__()
-        self.taste = nn.Sequential(nn.Linear(SEEN, hidden), nn.ReLU(), nn.Linear(hidden, FEATURES))
+        self.taste = nn.Sequential(nn.Linear(SEEN, hidden), nn.Tanh(), nn.Linear(hidden, FEATURES))
         self.register_buffer("users", torch.tensor(shop.users[:, :SEEN], dtype=torch.float32), persistent=False)
         self.register_buffer("items", torch.tensor(shop.items, dtype=torch.float32), persistent=False)
 

@@ -21,7 +21,7 @@ from rather.policies.tokenization import Tokens
 
 Form = Literal["shared", "padded", "full"]
 
-_SHAPE = ((11, (5, 3, 7)), (1, (2, 4)), (6, (1, 1)))  # prompt length, response lengths
+_SHAPE = ((11, (5, 1, 3)), (1, (2, 4)))  # prompt length, response lengths
 # A wrong mask or position is orders of magnitude outside, rounding well inside.
 _TOLERANCE = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-8, 1e-7)}
 _LOW_PRECISION = (0.3, 0.3)
@@ -76,17 +76,19 @@ def _one_at_a_time(tokens: list[Tokens]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _measuring(scorer: LanguageScorer) -> Iterator[nn.Parameter]:
-    """Eval mode in the weights' own type, with a small early parameter that requires a gradient."""
+    """Eval mode in the weights' own type; of all parameters only a small early one requires a gradient."""
     dtype, entropy, training = scorer.dtype, scorer.entropy, scorer.training
     probe = _probe(scorer)
-    flag = probe.requires_grad
+    flags = [(parameter, parameter.requires_grad) for parameter in scorer.parameters()]
     scorer.dtype, scorer.entropy = torch.float32, False
     scorer.eval()
-    probe.requires_grad_(True)
+    for parameter, _ in flags:
+        parameter.requires_grad_(parameter is probe)
     try:
         yield probe
     finally:
-        probe.requires_grad_(flag)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
         scorer.train(training)
         scorer.dtype, scorer.entropy = dtype, entropy
 

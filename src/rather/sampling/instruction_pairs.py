@@ -37,15 +37,15 @@ class Settings:
 
     model: str = "smollm2-135m"
     dtype: str = "bfloat16"
-    train: int = 700
+    train: int = 640
     heldout: int = 160
-    n: int = 6
+    n: int = 4
     max_new_tokens: int = 64
     temperature: float = 0.7
     top_p: float = 1.0
     seed: int = DEFAULT_SEED
-    chunk: int = 10
-    threads: int = 1
+    chunk: int = 16
+    threads: int = 2
 
 
 class Sampler:
@@ -105,7 +105,10 @@ class Sampler:
 
             if self.settings.threads:
                 torch.set_num_threads(self.settings.threads)
-            self._loaded = load_causal_lm(self.settings.model, self.settings.dtype), load_tokenizer(self.settings.model)
+            self._loaded = (
+                load_causal_lm(self.settings.model, self.settings.dtype),
+                load_tokenizer(self.settings.model),
+            )
         return self._loaded
 
 

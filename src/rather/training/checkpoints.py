@@ -1,10 +1,10 @@
 """Checkpoints: folders that are whole if they are there.
 
-A checkpoint is written under a temporary name and renamed when every file is on disk, so a process killed at any moment
-leaves either the whole folder or one that is ignored. Tensors are safetensors, the rest is JSON.
+A checkpoint is written under a temporary name and renamed when every file is on disk, so a process killed at any
+moment leaves either the whole folder or one that is ignored. Tensors are safetensors, the rest is JSON.
 
-Random state is not in it: every step seeds the generators from (seed, step, rank), the learning rate is a function of the
-step, and the order of the data one of (seed, epoch), so the number of the step says all three.
+Random state is not in it: every step seeds the generators from (seed, step, rank), the learning rate is a function of
+the step, and the order of the data one of (seed, epoch), so the number of the step says all three.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def latest(run: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def prune(run: Path, keep: int, best: int | None) -> None:
-    """Remove all but the newest ``keep`` checkpoints and the best weights, and what a killed process left half-written."""
+    """Remove all but the newest ``keep`` checkpoints and the best weights, and what a killed process left
+    half-written."""
     within = run / "checkpoints"
     stale = [*_folders(run)[:-keep], *within.glob(".*.partial"), *within.glob(".*.old")]
     stale += [folder for folder in within.glob(f"{BEST}-*") if folder.name != f"{BEST}-{best or 0:08d}"]

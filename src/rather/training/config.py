@@ -15,7 +15,11 @@ Whole = Annotated[int, Field(ge=0)]
 ReferenceKind = Literal["auto", "none", "frozen", "adapters", "cached", "ema", "sync"]
 
 NEUTRAL = frozenset(
-    ["resume", "output", "micro_batch_size", "max_tokens", "logging_steps", "report_to", "save_steps", "keep_checkpoints", "push_to_hub", "samples", "sample_prompts", "sample_tokens", "eval_max_tokens"]
+    {
+        *("resume", "output", "save_steps", "keep_checkpoints", "logging_steps", "report_to", "push_to_hub"),
+        *("samples", "sample_prompts", "sample_tokens"),
+        *("micro_batch_size", "max_tokens", "eval_max_tokens"),
+    }
 )
 """Settings that change neither the data nor the arithmetic of a step, so a resumed run may change them."""
 

@@ -49,9 +49,9 @@ def evaluate(
         ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
         (without edges: of marked responses whose reward has the sign of its mark); ``accuracy/logps`` and
         ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
-        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: half the squared log-ratio of
-        policy and reference, summed over the elements of a response, mean over responses (nats): the KL divergence to
-        second order, at the tokens of the data; never negative, 0 before training. The rest as in training.
+        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: half the squared log-ratio
+        of policy and reference, summed over the elements of a response, mean over responses (nats): the KL divergence
+        to second order, at the tokens of the data; never negative, 0 before training. The rest as in training.
     """
     costs = [item.cost for item in encoded]
     plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
@@ -99,7 +99,7 @@ class _Totals:
 
     def result(self, comparisons: int) -> dict[str, Any]:
         table = ranks.total(self.table)
-        counts = dict(zip(UNITS, ranks.total(self.counts).tolist(), strict=True))
+        counts: dict[str, float] = dict(zip(UNITS, ranks.total(self.counts).tolist(), strict=True))
         found: dict[str, Any] = {"n": comparisons, "pairs": int(counts["edges"])}
         names = dict(zip(metrics.PAIRED, table.tolist(), strict=True))
         right, trials = names["rewards/accuracies"]

@@ -1,4 +1,5 @@
-"""What is watched while training: numbers that are not finite, gradients that are dead, likelihood that is displaced."""
+"""What is watched while training: numbers that are not finite, gradients that are dead, likelihood that is
+displaced."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 DEAD = (
-    "the gradient is exactly zero at step {step}: nothing is learned from it. Likely: chosen and rejected answers are the "
-    "same, every weight is zero, the margin is already beyond what the loss asks for, or nothing that the loss depends on "
-    "is trained"
+    "the gradient is exactly zero at step {step}: nothing is learned from it. Likely: chosen and rejected answers are "
+    "the same, every weight is zero, the margin is already beyond what the loss asks for, or nothing that the loss "
+    "depends on is trained"
 )
 DISPLACED = (
-    "chosen answers become less likely ({first:.1f} to {last:.1f} nats) while the margin grows: the probability goes to "
-    "answers in neither column. Try an SFT term (--sft 0.1), a larger --beta, a lower --learning-rate or fewer steps"
+    "chosen answers become less likely (mean score {first:.1f} to {last:.1f}) while the margin grows: the probability "
+    "goes to answers in neither column. Try an SFT term (--sft 0.1), a larger --beta, a lower --learning-rate or fewer "
+    "steps"
 )
 
 
@@ -33,8 +35,8 @@ class Watch:
     def row(self, row: Mapping[str, Any]) -> str | None:
         """A notice when chosen answers lose likelihood while margins grow.
 
-        Compared are the first rows with the latest ones, ``window`` each; the fall has to exceed 1% and half a nat, and
-        twice what such means vary by within the first window.
+        Compared are the first rows with the latest ones, ``window`` each; the fall has to exceed 1% and half a nat,
+        and twice what such means vary by within the first window.
         """
         chosen, margin = row.get("logps/chosen"), row.get("rewards/margins")
         if chosen is None or margin is None:

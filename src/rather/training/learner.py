@@ -16,8 +16,9 @@ from rather.policies.base import Batch, Draw, Policy
 class Learner(nn.Module):
     """Scoring and loss in one forward pass.
 
-    Wrappers (DDP, FSDP2) hook a module's ``forward``. A policy may call parts of its network (the body, then the head on
-    some positions), so what is wrapped is not the network but this module: whatever ``score`` calls is inside the pass.
+    Wrappers (DDP, FSDP2) hook a module's ``forward``. A policy may call parts of its network (the body, then the head
+    on some positions), so what is wrapped is not the network but this module: whatever ``score`` calls is inside the
+    pass.
     """
 
     def __init__(self, policy: Policy, objective: Objective) -> None:
@@ -29,7 +30,8 @@ class Learner(nn.Module):
     def forward(
         self, batch: Batch, draw: Draw, reference: Scores | None = None, counts: Mapping[str, float] | None = None
     ) -> Any:
-        """The policy's ``Scores``; with ``counts``, (loss under these denominators, ``Outcome``, detached ``Scores``)."""
+        """The policy's ``Scores``; with ``counts``, (loss under these denominators, ``Outcome``, detached
+        ``Scores``)."""
         scores = self.score(self.network, batch, draw)
         if counts is None:
             return scores

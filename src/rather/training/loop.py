@@ -100,7 +100,7 @@ class Loop:
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         batches = self.batches(step)
-        local = dict.fromkeys(UNITS, 0.0)
+        local: dict[str, float] = dict.fromkeys(UNITS, 0.0)
         for micro, batch in batches:
             if not micro.idle:
                 local = {unit: local[unit] + number for unit, number in batch.layout.counts().items()}

@@ -30,7 +30,8 @@ PAIRED = (
 def ends(layout: Layout) -> tuple[Tensor, Tensor]:
     """Response indices of the chosen and of the rejected ends: those of the edges, or the marked ones without edges.
 
-    With edges both are [K], so that a winner over three others counts three times and margins are differences of means.
+    With edges both are [K], so that a winner over three others counts three times and margins are differences of
+    means.
     """
     if layout.edges:
         return layout.winner, layout.loser

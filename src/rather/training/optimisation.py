@@ -47,7 +47,8 @@ def build_optimizer(network: nn.Module, objective: nn.Module, config: TrainConfi
 
 
 def rate_factor(config: TrainConfig, step: int, total: int) -> float:
-    """Share of the peak rate used in the 0-based ``step``; a function of the step alone, so nothing has to be saved."""
+    """Share of the peak rate used in the 0-based ``step``; a function of the step alone, so nothing has to be
+    saved."""
     warmup = config.warmup_steps if config.warmup_steps is not None else math.ceil(config.warmup_ratio * total)
     warmup = min(warmup, total)
     if step < warmup:

@@ -31,7 +31,7 @@ def total(values: Tensor) -> Tensor:
 def total_counts(counts: Mapping[str, float], device: torch.device) -> dict[str, float]:
     """Counts of the units, summed over the processes."""
     if world_size() == 1:
-        return dict(counts)
+        return {unit: float(counts[unit]) for unit in UNITS}
     reduced = total(torch.tensor([counts[unit] for unit in UNITS], dtype=torch.float64, device=device))
     return dict(zip(UNITS, reduced.tolist(), strict=True))
 

@@ -104,7 +104,7 @@ def check_unchanged(config: TrainConfig, output: Path) -> TrainConfig:
     ]
     if changed:
         told = "; ".join(f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in changed)
-        fix = "resume with the settings of the run (rather train --config RUN/config.yaml --resume), or give another --output"
+        fix = f"resume with the settings of the run (--config {path} --resume), or give another --output"
         raise UserError(f"the run was started with other settings: {told}", where=str(path), fix=fix)
     neutral = {name: value for name, value in config.model_dump().items() if name in NEUTRAL}
     return saved.model_copy(update=neutral)

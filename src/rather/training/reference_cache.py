@@ -82,7 +82,8 @@ def build_cached(
 ) -> tuple[Cached, int]:
     """The cached reference of these comparisons, and how many of them had to be computed.
 
-    Call it before any training: the learner's weights are the reference's. With several processes each computes a part.
+    Call it before any training: the learner's weights are the reference's. With several processes each computes a
+    part.
 
     Args:
         fingerprint: the policy's, taken before its network was wrapped.
@@ -196,7 +197,8 @@ class Store:
             raise UserError(f"reference scores cannot be saved: {error}", where=str(self.folder), fix=fix) from error
 
     def read(self, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Entry]:
-        """Entries by key, of those wanted, whose responses have the wanted lengths; unreadable shards are passed over."""
+        """Entries by key, of those wanted, whose responses have the wanted lengths; unreadable shards are passed
+        over."""
         found: dict[str, Entry] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             try:

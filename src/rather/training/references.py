@@ -1,7 +1,7 @@
 """What the policy is compared with: five kinds behind one ``score``.
 
-Every kind scores in eval mode and without gradient, from weights as they were before training (or, for an average, as it
-has them). ``draw`` is the policy's own: both see the same noise.
+Every kind scores in eval mode and without gradient, from weights as they were before training (or, for an average, as
+it has them). ``draw`` is the policy's own: both see the same noise.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class AdaptersOff(Still):
 class Averaged(Still):
     """A second set of the trained weights that follows the policy.
 
-    ``ema``: average <- decay * average + (1 - decay) * policy after each step. ``sync``: the policy's weights, taken every
-    ``every`` steps. Only trained weights are held twice; to score, they change places with the policy's.
+    ``ema``: average <- decay * average + (1 - decay) * policy after each step. ``sync``: the policy's weights, taken
+    every ``every`` steps. Only trained weights are held twice; to score, they change places with the policy's.
     """
 
     def __init__(

@@ -59,25 +59,27 @@ def hold_out(
 ) -> tuple[list[Comparison], list[Comparison]]:
     """Split off a share by prompt, so that no prompt is on both sides.
 
-    Prompts are taken in the order of their digests: the split depends on the prompts alone, not on the order of rows, a
-    seed or what else is in the data. At least one prompt stays for training.
+    Prompts are taken in the order of their digests: the split depends on the prompts alone, not on the order of rows,
+    a seed or what else is in the data. Where every prompt has too many comparisons to be held out (a model without a
+    condition has one prompt for all), comparisons are split by their whole content. At least one group stays.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, comparison in enumerate(comparisons):
-        groups[prompt_key(comparison)].append(index)
     wanted = min(most, round(fraction * len(comparisons)))
     held: set[int] = set()
-    for key in sorted(groups)[:-1]:
-        if len(held) >= wanted:
+    for key_of in (prompt_key, content_key):
+        if not wanted or held:
             break
-        if len(held) + len(groups[key]) <= max(wanted, 1):
-            held.update(groups[key])
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, comparison in enumerate(comparisons):
+            groups[key_of(comparison)].append(index)
+        for key in sorted(groups)[:-1]:
+            if len(held) + len(groups[key]) <= wanted:
+                held.update(groups[key])
     train = [c for i, c in enumerate(comparisons) if i not in held]
     return train, [c for i, c in enumerate(comparisons) if i in held]
 
 
 def overlap(train: Sequence[Comparison], held: Sequence[Comparison]) -> tuple[int, int]:
-    """Held-out comparisons that are (with prompt and responses, in any order) in the training data; those whose prompt is."""
+    """How many held-out comparisons are in the training data (in any order of responses), and how many prompts."""
     same = {(prompt_key(c), frozenset(map(_digest, c.responses))) for c in train}
     prompts = {key for key, _ in same}
     found = [(prompt_key(c), frozenset(map(_digest, c.responses))) for c in held]

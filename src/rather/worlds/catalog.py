@@ -7,27 +7,49 @@ messages) and returns comparisons.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from rather.data.types import Comparison
+from pydantic import Field
+
+from rather.data.types import Comparison, Source
 from rather.errors import UserError, nearest
-from rather.worlds.query import split_query
+from rather.worlds.query import QueryOptions, read_options, split_query
 
 Loader = Callable[[dict[str, str], str], list[Comparison]]
 
 
 @dataclass(frozen=True)
+class AnswerCheck:
+    """Held-out prompts of a world, and a program that checks an answer to each.
+
+    Attributes:
+        prompts: to be answered.
+        check: (index of a prompt, answer) -> by name, whether the answer obeys.
+        max_tokens: room for an answer.
+    """
+
+    prompts: Sequence[Prompt]
+    check: Callable[[int, str], dict[str, bool]]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
 class World:
-    """``loader``: ``module:function`` of a ``Loader``; ``summary``: one line of help."""
+    """``loader``: ``module:function`` of a ``Loader``; ``summary``: one line of help; ``checker``: ``module:function`` of
+    an ``AnswerCheck``, for worlds of text."""
 
     loader: str
     summary: str
+    checker: str | None = None
 
 
 WORLDS = {
     "instructions": World(
-        "rather.worlds.catalog:_instructions", "instructions that a program can check (text; options: split)"
+        "rather.worlds.instructions.comparisons:load_query",
+        "instructions that a program can check (text; options: split)",
+        "rather.worlds.instructions.comparisons:answer_check",
     ),
     "points": World(
         "rather.worlds.points.pairs:load_query",
@@ -55,7 +77,14 @@ def load_world(name: str) -> list[Comparison]:
     return loader(values, where)
 
 
-def _instructions(values: dict[str, str], where: str) -> list[Comparison]:
-    from rather.worlds.instructions.pairs import load_pairs
+class InstructionsOptions(QueryOptions):
+    split: Literal["train", "eval"] = Field("train", description="train or eval; the two share no prompt")
 
-    return load_pairs(**values)
+
+def check_answers(name: str) -> AnswerCheck | None:
+    """How answers in the world of ``world:NAME?...`` are checked; ``None`` where only the policy can (see ``check``)."""
+    head = name.removeprefix("world:").partition("?")[0]
+    if not name.startswith("world:") or head not in WORLDS or WORLDS[head].checker is None:
+        return None
+    module, _, function = str(WORLDS[head].checker).partition(":")
+    return getattr(importlib.import_module(module), function)()

@@ -131,7 +131,10 @@ CHECKERS = (
         name="no_question",
         check=_without("?"),
         sample=no_args,
-        train=("Do not ask any questions; no question mark is allowed.", "Your answer must not contain a question mark."),
+        train=(
+            "Do not ask any questions; no question mark is allowed.",
+            "Your answer must not contain a question mark.",
+        ),
         heldout=("There must be no question mark in it.",),
         passing=lambda a: "It works.",
         failing=lambda a: "Does it work? Yes.",

@@ -135,7 +135,10 @@ CHECKERS = (
             "The last sentence of your answer must be a question with a question mark.",
             "Finish with a question, so that the answer ends in a question mark.",
         ),
-        heldout=("Let the answer close with a question mark.", "Your final sentence has to be a question, with a question mark."),
+        heldout=(
+            "Let the answer close with a question mark.",
+            "Your final sentence has to be a question, with a question mark.",
+        ),
         passing=lambda a: "It works, right?",
         failing=lambda a: "Right? It works.",
         slots=frozenset({"end", "question"}),

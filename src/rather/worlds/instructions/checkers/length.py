@@ -77,7 +77,11 @@ CHECKERS = (
         name="min_words",
         check=lambda a, text: len(words(text)) >= a["n"],
         sample=_count(12, 32, (15, 21, 27)),
-        train=("Use at least {n} words.", "Your answer must have {n} words or more.", "Write no fewer than {n} words."),
+        train=(
+            "Use at least {n} words.",
+            "Your answer must have {n} words or more.",
+            "Write no fewer than {n} words.",
+        ),
         heldout=("The answer needs a minimum of {n} words.", "Do not write less than {n} words."),
         passing=_filled,
         failing=_one_fewer,
@@ -93,7 +97,10 @@ CHECKERS = (
             "Write at least {low} and at most {high} words.",
             "Your answer should have {low} to {high} words.",
         ),
-        heldout=("Keep the length from {low} up to {high} words.", "The word count has to lie in the range {low}-{high}."),
+        heldout=(
+            "Keep the length from {low} up to {high} words.",
+            "The word count has to lie in the range {low}-{high}.",
+        ),
         passing=lambda a: _filler(a["high"]),
         failing=lambda a: _filler(a["high"] + 1),
         slots=_WORDS,
@@ -132,7 +139,10 @@ CHECKERS = (
             "Your answer must consist of exactly {n} sentence{n_s}.",
             "Use exactly {n} sentence{n_s}, not more and not less.",
         ),
-        heldout=("I want {n} sentence{n_s}, neither more nor fewer.", "The answer has to be exactly {n} sentence{n_s} long."),
+        heldout=(
+            "I want {n} sentence{n_s}, neither more nor fewer.",
+            "The answer has to be exactly {n} sentence{n_s} long.",
+        ),
         passing=lambda a: " ".join(["It works."] * a["n"]),
         failing=lambda a: " ".join(["It works."] * (a["n"] + 1)),
         kinds=OPEN,
@@ -143,7 +153,11 @@ CHECKERS = (
         name="max_sentences",
         check=lambda a, text: 0 < len(sentences(text)) <= a["n"],
         sample=_count(2, 3, ()),
-        train=("Use at most {n} sentences.", "Write no more than {n} sentences.", "Keep it to {n} sentences or fewer."),
+        train=(
+            "Use at most {n} sentences.",
+            "Write no more than {n} sentences.",
+            "Keep it to {n} sentences or fewer.",
+        ),
         heldout=("Do not write more than {n} sentences.", "The limit is {n} sentences."),
         passing=lambda a: " ".join(["It works."] * a["n"]),
         failing=lambda a: " ".join(["It works."] * (a["n"] + 1)),
@@ -181,7 +195,9 @@ CHECKERS = (
     Checker(
         name="max_characters",
         check=lambda a, text: 0 < len(text.strip()) <= a["n"],
-        sample=lambda rng, split, topic: {"n": rng.choice((60, 80, 100, 120, 150) if split == "train" else (70, 90, 140))},
+        sample=lambda rng, split, topic: {
+            "n": rng.choice((60, 80, 100, 120, 150) if split == "train" else (70, 90, 140))
+        },
         train=(
             "Use at most {n} characters, counting spaces.",
             "The whole answer must fit in {n} characters, spaces included.",

@@ -9,9 +9,7 @@ from rather.worlds.instructions.checkers import characters, edges, layout, lengt
 from rather.worlds.instructions.checkers.base import Args, Checker
 
 CHECKERS: dict[str, Checker] = {
-    checker.name: checker
-    for module in (length, vocabulary, edges, characters, layout)
-    for checker in module.CHECKERS
+    checker.name: checker for module in (length, vocabulary, edges, characters, layout) for checker in module.CHECKERS
 }
 
 

@@ -1,0 +1,360 @@
+"""A whole run: checks, training, evaluation before and after, and the folder that is left."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rather.errors import UserError
+from rather.policies.base import Encoded, Policy
+from rather.training import (
+    checkpoints,
+    evaluation,
+    examine,
+    finish,
+    machine,
+    optimisation,
+    preflight,
+    ranks,
+    reference_cache,
+    references,
+    samples,
+    settings,
+)
+from rather.training.config import TrainConfig
+from rather.training.display import Display
+from rather.training.fit import Fit
+from rather.training.learner import Learner, count_parameters
+from rather.training.loop import Loop, seed_everything
+from rather.training.plan import Plan
+from rather.training.record import (
+    Record,
+    check_metric,
+    command,
+    now,
+    read_json,
+    versions,
+    write_json,
+    write_text,
+)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        output: the run folder.
+        model: the folder of the final weights; ``None`` when the run was interrupted.
+        steps: optimizer steps taken in all.
+        before, after: held-out numbers (see ``evaluation.evaluate``); empty without held-out data.
+    """
+
+    status: Literal["finished", "interrupted"]
+    output: Path
+    steps: int
+    model: Path | None = None
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+class Stages:
+    """The stages of a run, in order; each leaves what the next needs on the object."""
+
+    def __init__(self, config: TrainConfig, output: Path, display: Display, main: bool) -> None:
+        self.config, self.output, self.display, self.main = config, output, display, main
+        self.started = time.perf_counter()
+
+    def go(self, data: preflight.Data, eval_data: preflight.Data | None, policy: Policy | None) -> RunResult:
+        self._read(data, eval_data)
+        self._open(policy)
+        self._resolve()
+        self._start_folder()
+        try:
+            self._prepare()
+            self._before()
+            done = self.fit.run()
+        except UserError as error:
+            self.record.update({"status": "failed", "error": str(error), "finished": now()})
+            raise
+        except KeyboardInterrupt:
+            self.record.update({"status": "interrupted"})
+            raise
+        return self._after() if done else self._interrupted()
+
+    def _read(self, data: preflight.Data, eval_data: preflight.Data | None) -> None:
+        """Data and method, before any weight is loaded."""
+        from rather.methods.registry import get
+
+        self.method = get(self.config.method)
+        self.examples = preflight.examples(self.config, self.method, data, eval_data)
+        for warning in self.examples.warnings:
+            self.display.warn(warning)
+
+    def _open(self, policy: Policy | None) -> None:
+        """The model, and the data in its numbers."""
+        from rather.policies.registry import open_policy
+
+        seed_everything(self.config.seed, 0)
+        finish.no_foreign_bars()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("default", UserWarning)
+            self.policy = policy if policy is not None else open_policy(self.config)
+        self.told = [str(w.message) for w in told if issubclass(w.category, UserWarning)]
+        preflight.check_policy(self.method, self.policy.kind, self.policy.provides)
+        self.train_set = self._encode(self.examples.train, "train")
+        self.held_set = self._encode(self.examples.held, "eval") if self.examples.held else []
+        self.objective = self.method.objective(**self.config.method_options)
+
+    def _encode(self, comparisons: list[Any], name: str) -> list[Encoded]:
+        encoded = self.policy.encode(comparisons)
+        report = getattr(self.policy, "report", None)
+        if report is not None and hasattr(report, "summary"):
+            self.examples.summary[name]["encoding"] = report.summary()
+        if not encoded:
+            reasons = "; ".join(report.lines()) if report is not None else "none could be encoded"
+            where = "--data" if name == "train" else "--eval-data"
+            raise UserError(f"no comparison is left: {reasons}", where=where, fix="see --max-length and --truncation")
+        if len(encoded) < len(comparisons):
+            self.display.warn(
+                f"{len(comparisons) - len(encoded)} of {len(comparisons)} comparisons ({name}) are left out"
+            )
+        return encoded
+
+    def _resolve(self) -> None:
+        """Settings that were left to be chosen, the plan, and what is printed before the start."""
+        self.parameters = count_parameters(self.policy.network)
+        self.fingerprint = self.policy.fingerprint()  # before anything is trained, wrapped or sharded
+        if not self.parameters["trained"]:
+            raise UserError("no parameter of the model is trained", where="--model", fix="check the adapter settings")
+        probe = self.policy.collate(self.train_set[:1])
+        draws = self.policy.draw(probe, 0) is not None
+        adapters = self.policy.adapters_off(self.policy.network) is not None
+        kind = references.choose(self.config, self.objective.needs_reference, adapters, draws)
+        rate = self.config.learning_rate
+        if rate is None:
+            rate = optimisation.auto_learning_rate(self.config.lora or adapters, self.parameters["total"])
+        self.config = self.config.model_copy(update={"reference": kind, "learning_rate": rate})
+        self.plan = Plan(
+            [item.cost for item in self.train_set],
+            self.config.batch_size,
+            self.config.seed,
+            self.config.max_tokens,
+            self.config.micro_batch_size,
+        )
+        self.total = self.plan.total_steps(self.config.epochs, self.config.max_steps)
+        self._tell()
+
+    def _tell(self) -> None:
+        """What is about to happen, and whether it fits into memory."""
+        config, parameters = self.config, self.parameters
+        memory = preflight.memory_mb(parameters, config.reference, config.optimizer)
+        free = machine.available_memory_mb()
+        sizes = f"{parameters['total']:,} parameters, {parameters['trained']:,} trained"
+        steps = f"{self.total} of {config.batch_size} comparisons"
+        self.display.settings(
+            "run",
+            {
+                "model": f"{config.model} ({sizes})",
+                "method": f"{self.method.name}: {self.method.equation}",
+                "reference": config.reference,
+                "data": f"{len(self.train_set)} training, {len(self.held_set)} held-out comparisons",
+                "steps": f"{steps}, {self.plan.steps_per_epoch} in an epoch",
+                "learning rate": config.learning_rate,
+                "memory": f"{memory:,.0f} MB for weights, gradients and optimizer"
+                + (f" ({free:,.0f} MB free)" if free else ""),
+                "output": str(self.output),
+            },
+        )
+        if free is not None and memory > free + 4 * parameters["total"] / 2**20:
+            self.display.warn("that is more memory than there is; --lora needs far less")
+
+    def _start_folder(self) -> None:
+        if self.main:
+            try:
+                self.output.mkdir(parents=True, exist_ok=True)
+                write_text(self.output / "config.yaml", settings.dump(self.config))
+            except OSError as error:
+                raise UserError(
+                    f"cannot be written: {error}", where=str(self.output), fix="give another --output"
+                ) from None
+        self.record = Record(self.output, write=self.main)
+        options = self.config.method_options
+        described = {"name": self.method.name, "title": self.method.title, "equation": self.method.equation}
+        self.record.update(
+            {
+                "status": "running",
+                "command": command(),
+                "method": {
+                    **described,
+                    "source": self.method.source,
+                    "citation": self.method.citation,
+                    "options": options,
+                },
+                "versions": versions(),
+                "started": self.record.values.get("started", now()),
+                "model": {"name": self.config.model, "kind": self.policy.kind, "fingerprint": self.fingerprint},
+                "data": self.examples.summary,
+                "parameters": self.parameters,
+                "reference": self.config.reference,
+                "warnings": self.record.values.get("warnings", []),
+            }
+        )
+        for text in [*self.examples.warnings, *self.told]:
+            self.record.warn(text)
+        for text in self.told:
+            self.display.warn(text)
+
+    def _prepare(self) -> None:
+        """Wrap and distribute; build the reference from the weights as they are now, before a checkpoint is loaded."""
+        accelerator = finish.accelerator(self.config, self.output)
+        self.device = accelerator.device
+        seed_everything(self.config.seed, 1)
+        frozen = references.build_copy(self.config.reference, self.policy)
+        learner = Learner(self.policy, self.objective)
+        optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
+        wrapped, optimizer = accelerator.prepare(learner, optimizer)
+        if self.config.reference == "cached":
+            # Only what the steps of this run will see: a short run over much data pays for its own comparisons.
+            seen = {index for step in range(self.total) for index in self.plan.indices(step)}
+            every = [*(self.train_set[index] for index in sorted(seen)), *self.held_set]
+            reference, fresh = reference_cache.build_cached(
+                wrapped,
+                self.policy,
+                every,
+                fingerprint=self.fingerprint,
+                device=self.device,
+                max_cost=self.eval_cost,
+                progress=self.display.progress,
+            )
+            self.display.say(f"reference scores: {fresh} computed, {len(every) - fresh} from the cache")
+        else:
+            reference = references.build(self.config.reference, wrapped, self.policy, self.config, frozen)
+        if frozen is not None:
+            frozen.network.to(self.device)
+        loop = Loop(
+            accelerator, self.policy, wrapped, optimizer, reference, self.train_set, self.plan, self.config, self.total
+        )
+        self.fit = Fit(loop, self.output, self.record, self.display, self._evaluate if self.held_set else None)
+        self.record.update({"world_size": ranks.world_size(), "device": str(self.device)})
+
+    @property
+    def eval_cost(self) -> int:
+        return self.config.eval_max_tokens or 4 * self.config.max_tokens
+
+    def _evaluate(self) -> dict[str, Any]:
+        loop = self.fit.loop
+        return evaluation.evaluate(
+            loop.learner,
+            self.policy,
+            loop.reference,
+            self.held_set,
+            device=self.device,
+            max_cost=self.eval_cost,
+            progress=self.display.progress,
+            max_count=self.config.micro_batch_size,
+        )
+
+    def _before(self) -> None:
+        """Held-out numbers and samples of the model as it was; then the checkpoint, when the run goes on."""
+        saved = read_json(self.output / "evaluation.json").get("before") if self.config.resume else None
+        self.before: dict[str, Any] = saved or {}
+        self.world = examine.known_before(self.output) if self.config.resume else {}
+        if self.held_set and not self.before:
+            self.before = self._evaluate()
+            check_metric(self.config.best_metric, self.before)
+            self._write_evaluation({"before": self.before})
+        self.asked = samples.chosen(self.policy, self.held_set, self.config) if self._samples else []
+        path = self.output / "samples.jsonl"
+        self.answers: list[str] = samples.read_before(path) if self.config.resume else []
+        if self.asked and self.main and len(self.answers) != len(self.asked):
+            found = samples.sample(self.policy, self.asked, self.config)
+            self.answers = [text for text, _ in found]
+            self.before["length/sampled"] = sum(length for _, length in found) / len(found)
+            self._write_evaluation({"before": self.before})
+            samples.write(path, self.asked, self.answers, None)
+        if "before" not in self.world:
+            self._examine("before", {"before": self.before} if self.before else {})
+        ranks.barrier()
+        if self.config.resume:
+            self._resume()
+        else:
+            self._start_metrics()
+
+    def _examine(self, when: examine.When, numbers: dict[str, Any]) -> None:
+        """Pass rates and picture of a policy that knows its world."""
+        if self.main and not finish.is_sharded(self.policy.network):
+            self.world = examine.examine(self.policy, self.output, when, self.world)
+            self._write_evaluation(numbers)
+
+    def _write_evaluation(self, numbers: dict[str, Any]) -> None:
+        values = {**numbers, **({"world": self.world} if self.world else {})}
+        if self.main and values:
+            write_json(self.output / "evaluation.json", values)
+
+    @property
+    def _samples(self) -> bool:
+        return self.config.samples and samples.can_sample(self.policy) and not finish.is_sharded(self.policy.network)
+
+    def _start_metrics(self) -> None:
+        """The metrics file as it is before the first step: the evaluation before, if there is one."""
+        self.fit.metrics.cut(-1)
+        if self.before:
+            self.fit.metrics.append(evaluation.row(self.before, 0, 0.0))
+
+    def _resume(self) -> None:
+        found, passed_over = checkpoints.latest(self.output)
+        for text in passed_over:
+            self.display.warn(text)
+        if found is None:
+            self.display.warn("the run has no checkpoint yet: it starts from the beginning")
+            self._start_metrics()
+            return
+        self.fit.load(found)
+        self.fit.metrics.cut(found.step)
+        self.display.say(f"going on after step {found.step} of {self.total}")
+
+    def _interrupted(self) -> RunResult:
+        done = self.fit.course.done
+        self._close({"status": "interrupted", "steps": done})
+        finish.report(self.output, self.main, self.display)
+        self.display.say(f"saved after step {done} of {self.total}; to go on:")
+        self.display.say(f"  rather train --config {self.output / 'config.yaml'} --resume")
+        return RunResult("interrupted", self.output, done, None, self.before)
+
+    def _after(self) -> RunResult:
+        """Final weights, held-out numbers, samples, card and report."""
+        best = self.fit.load_best()
+        after: dict[str, Any] = {}
+        if self.held_set:
+            latest = self.fit.latest
+            fresh = best is None and latest is not None and latest[0] == self.fit.course.done
+            after = dict(latest[1]) if fresh and latest is not None else self._evaluate()
+        if self.asked and self.main:
+            found = samples.sample(self.policy, self.asked, self.config)
+            after["length/sampled"] = sum(length for _, length in found) / len(found)
+            samples.write(self.output / "samples.jsonl", self.asked, self.answers, [text for text, _ in found])
+        done_numbers = {"before": self.before, "after": after} if self.before else {}
+        self._write_evaluation(done_numbers)
+        self._examine("after", done_numbers)
+        folder = self.output / "model"
+        finish.save_model(self.policy, self.config, folder, self.main)
+        done = self.fit.course.done
+        self._close({"status": "finished", "finished": now(), "steps": done, "weights_of_step": best or done})
+        finish.card(self.output, folder, self.main, self.display)
+        report = finish.report(self.output, self.main, self.display)
+        if self.config.push_to_hub and self.main:
+            finish.push(self.config.push_to_hub, folder, self.display, self.record)
+        finish.tell(self.display, self.before, after, {"model": folder, "report": report, "run": self.output})
+        return RunResult("finished", self.output, done, folder, self.before, after)
+
+    def _close(self, values: dict[str, Any]) -> None:
+        earlier = float(self.record.values.get("seconds", 0.0)) if self.config.resume else 0.0
+        seconds = earlier + time.perf_counter() - self.started
+        self.record.update({**values, "seconds": round(seconds, 3), "peak_memory_mb": machine.peak_memory_mb()})
+        if self.config.trackers:
+            self.fit.accelerator.end_training()
+        ranks.barrier()
