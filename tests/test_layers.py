@@ -46,7 +46,9 @@ def graph() -> dict[str, set[str]]:
 
 
 def test_every_top_level_name_has_a_layer() -> None:
-    names = {p.stem if p.is_file() else p.name for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    names = {
+        p.stem if p.is_file() else p.name for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     assert names - {"__init__", "__main__"} <= set(RANK)
 
 

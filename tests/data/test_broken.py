@@ -13,7 +13,9 @@ from rather.errors import UserError
 
 GOOD = {"prompt": "p", "chosen": "a", "rejected": "b"}
 OTHER = {"prompt": "q", "chosen": "a", "rejected": "b"}
-USER, BOT, BOT2 = ({"role": role, "content": text} for role, text in (("user", "u"), ("assistant", "a"), ("assistant", "b")))
+USER, BOT, BOT2 = (
+    {"role": role, "content": text} for role, text in (("user", "u"), ("assistant", "a"), ("assistant", "b"))
+)
 RANKING = {"prompt": "p", "responses": ["a", "b"], "scores": [2, 1]}
 MANY = {"prompt": "p", "chosen": "a", "rejected": ["b", "c"]}
 MARKED = {"prompt": "p", "completion": "a", "label": True}

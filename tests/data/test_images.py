@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rather.data.comparisons import Comparisons
+from rather.data.load import load
 from rather.data.types import Edge
+from rows import jsonl
 
 PNG = b"\x89PNG rest"
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Callable[..., Comparisons]:
+    """Rows, written to a file and loaded from there."""
+    return lambda *rows, **options: load(jsonl(tmp_path / "data.jsonl", *rows), **options)
 
 
 @pytest.fixture
@@ -43,8 +53,6 @@ def test_paths_do_not_count_as_text(pictures: Path, given: Any) -> None:
 
 
 def test_ids_do_not_depend_on_the_folder(tmp_path: Path) -> None:
-    from rather.data.load import load
-
     ids = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()

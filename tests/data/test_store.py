@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,22 @@ import pytest
 
 from rather.data import load as loading
 from rather.data import store
+from rather.data.comparisons import Comparisons
 from rather.data.store import Store, from_json, to_json
 from rather.data.types import Comparison, Edge, Source
+from rows import jsonl
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Callable[..., Comparisons]:
+    """Rows, written to a file and loaded from there."""
+    return lambda *rows, **options: loading.load(jsonl(tmp_path / "data.jsonl", *rows), **options)
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATHER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
 
 CHAT = ({"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "Grüße 🙂"}]})
 CALLS = (

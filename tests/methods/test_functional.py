@@ -109,6 +109,15 @@ def test_unpaired_feedback() -> None:
     assert out.margins.shape == (0,)
 
 
+def test_a_baseline_that_stands_for_a_divergence_is_not_negative() -> None:
+    """KTO: where responses became less likely on average, z0 is 0 and not below."""
+    lower = [[row - 2.0 for row in side] for side in (REF_CHOSEN, REF_REJECTED)]
+    args = (*lower, REF_CHOSEN, REF_REJECTED)
+    assert rather.loss("kto", *args, baseline="batch").loss == rather.loss("kto", *args, baseline="none").loss
+    higher = (REF_CHOSEN, REF_REJECTED, *lower)
+    assert rather.loss("kto", *higher, baseline="batch").loss != rather.loss("kto", *higher, baseline="none").loss
+
+
 def test_only_targets() -> None:
     out = rather.loss("sft", CHOSEN)
     torch.testing.assert_close(out.loss, -torch.cat(CHOSEN).mean())

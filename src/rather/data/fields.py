@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,10 +22,11 @@ def text(value: Any, name: str) -> str:
         raise Refused("wrong-type", f"{name} is a {type(value).__name__}, not a text")
     if not value.strip():
         raise Refused("empty-field", f"{name} is empty")
-    return _unicode(value, name)
+    return unicode(value, name)
 
 
-def _unicode(value: str, name: str) -> str:
+def unicode(value: str, name: str) -> str:
+    """A text that can be written as UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -56,7 +58,7 @@ def message(value: Any, name: str) -> Message:
     if not isinstance(turn.get("content"), str | list) and not turn.get("tool_calls"):
         raise Refused("wrong-type", f"{name} has a turn of {role!r} without text")
     if isinstance(turn.get("content"), str):
-        _unicode(turn["content"], name)
+        unicode(turn["content"], name)
     return turn
 
 
@@ -64,6 +66,11 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _says(turn: Message) -> bool:
+    content = turn.get("content")
+    return bool(content.strip() if isinstance(content, str) else content) or bool(turn.get("tool_calls"))
 
 
 def messages(value: Any, name: str) -> tuple[Message, ...]:
@@ -93,6 +100,8 @@ def prompt(value: Any, name: str = "prompt") -> Prompt:
     turns = messages([value] if isinstance(value, Mapping) else value, name)
     if all(turn["role"] in ("system", "developer") for turn in turns):
         raise Refused("no-prompt", f"{name} holds a system turn only")
+    if not any(_says(turn) for turn in turns if turn["role"] not in ("system", "developer")):
+        raise Refused("empty-field", f"{name} is empty")
     return turns
 
 
@@ -110,7 +119,7 @@ def response(value: Any, name: str) -> Response:
     )
     if wrong is not None:
         raise Refused("not-assistant", f"{name} has to be an assistant's turn, this one is of {wrong['role']!r}")
-    if not any(turn.get("content") or turn.get("tool_calls") for turn in turns):
+    if not any(_says(turn) for turn in turns):
         raise Refused("empty-field", f"{name} is empty")
     if len(turns) == 1 and set(turns[0]) == {"role", "content"} and isinstance(turns[0]["content"], str):
         return response(turns[0]["content"], name)
@@ -128,6 +137,8 @@ def number(value: Any, name: str, low: float = -math.inf, high: float = math.inf
             raise Refused("wrong-type", f"{name} is {value!r}, not a number") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused("wrong-type", f"{name} is a {type(value).__name__}, not a number")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise Refused("not-finite", f"{name} is a whole number beyond the range of floating point")
     if not math.isfinite(value):
         raise Refused("not-finite", f"{name} is {value}")
     if not low <= value <= high:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from rather.data import fields, images, lists, pairs, single
@@ -44,8 +46,14 @@ def _images_in(row: Row) -> bool:
 
 
 def _bare(row: Row) -> bool:
-    """A prompt and nothing that looks like an answer: a row of pairs that lost one must not pass for a prompt."""
-    return not (_ANSWERS & row.keys())
+    """A prompt and nothing that looks like an answer: a row of pairs that lost one, or misspells it, is no prompt."""
+    return not (_ANSWERS & row.keys()) and not any(_misspelt(str(name)) for name in row)
+
+
+@cache
+def _misspelt(name: str) -> bool:
+    likely = ("chosen", "rejected", "completion", "completions", "response", "responses")
+    return bool(difflib.get_close_matches(name.lower(), likely, n=1, cutoff=0.8))
 
 
 # In this order: the first that fits is taken, so the narrower ones come first.
@@ -177,6 +185,8 @@ def read(form: Format, row: Row, source: Source, rule: EdgeRule = "all") -> tupl
     given = row.get("id")
     if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
         raise Refused("wrong-type", f"id is a {type(given).__name__}, not a text or a whole number")
+    if isinstance(given, str):
+        fields.unicode(given, "id")
     used = _used(form, row, parsed)
     comparison = Comparison(
         id="",

@@ -113,6 +113,8 @@ def _json_lines(path: Path) -> Iterator[Row]:
             yield number, Refused("not-json", f"not valid JSON at column {error.colno}: {error.msg}")
         except RecursionError:
             yield number, Refused("not-json", "nested too deeply to be read")
+        except ValueError as error:  # a whole number of thousands of digits
+            yield number, Refused("not-json", _sentence(error))
 
 
 def _whole_text(path: Path) -> str:
@@ -126,24 +128,31 @@ def _whole_text(path: Path) -> str:
 
 
 def _json_document(path: Path) -> Iterator[Row]:
-    text = _whole_text(path)
+    text, fix = _whole_text(path), "write a list of objects, or one object a line as .jsonl"
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
+    except (ValueError, RecursionError) as error:
+        broken = isinstance(error, json.JSONDecodeError)
+        if kind_of(path) != ".json" or (broken and error.msg == "Extra data"):
             # Many tools write one object a line under the name .json.
             yield from _json_lines(path)
             return
-        fix = "write a list of objects, or one object a line as .jsonl"
-        raise UserError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=fix) from None
-    except RecursionError:
-        raise UserError("nested too deeply to be read", where=str(path)) from None
+        if broken:
+            raise UserError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=fix) from None
+        deep = isinstance(error, RecursionError)
+        what = "nested too deeply to be read" if deep else _sentence(error)
+        raise UserError(what, where=str(path), fix=fix) from None
     if isinstance(document, dict):
         document = _inner_list(document)
     if not isinstance(document, list):
         raise UserError(f"holds a {type(document).__name__}", where=str(path), fix="write a list of objects")
     for number, value in enumerate(document, 1):
         yield number, _as_mapping(value)
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, without Python's advice."""
+    return f"cannot be read: {str(error).partition(';')[0]}"
 
 
 def _inner_list(document: dict[str, Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """``toy:shop``: a recommender as a policy, a softmax over the whole catalogue.
 
-    log pi(item | user) = log softmax_i f(u).v_i,   f: one hidden layer, from 12 of the user's 16 features
+log pi(item | user) = log softmax_i f(u).v_i,   f: one hidden layer, from 12 of the user's 16 features
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,14 @@ class LanguagePolicy:
         logps, entropy = network(**inputs)
         extras = {"ids": batch.inputs["targets"]} | ({} if entropy is None else {"entropy": entropy})
         return Scores(logps.float(), batch.inputs["response"], extras)
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """A context for generation with ``model``: in the number type of scoring."""
+        dtype = self._scorer.dtype
+        device = next(self.network.parameters()).device.type
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            yield
 
     def adapters_off(self, network: nn.Module) -> AbstractContextManager[None] | None:
         """A context in which ``network`` is the model as it was loaded; ``None`` without adapters."""

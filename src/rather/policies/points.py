@@ -49,9 +49,7 @@ class PointDenoiser(nn.Module):
         self.enter = nn.Linear(2, width)
         self.time = nn.Linear(2 * frequencies, width)
         self.prompt = nn.Embedding(PROMPTS + 1, width)
-        self.layers = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(layers))
         self.leave = nn.Linear(width, 2)
         spaced = torch.exp(torch.linspace(0, -math.log(1000.0), frequencies))
         self.register_buffer("frequencies", spaced, persistent=False)
@@ -127,7 +125,11 @@ class PointsPolicy(DenoisingPolicy):
         prompts, points = self._judged(network)
         found = judge(prompts, points, self.delta)
         target = "near the good mode" if self.delta == 0 else f"near the target (delta {self.delta:g})"
-        return {"pass_rate": found["good"], target: found["hit"], "near a mode or the target": ~found["off"] | found["hit"]}
+        return {
+            "pass_rate": found["good"],
+            target: found["hit"],
+            "near a mode or the target": ~found["off"] | found["hit"],
+        }
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """A scatter plot of samples into ``path``; returns what it shows, in one sentence."""

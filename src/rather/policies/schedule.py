@@ -1,6 +1,6 @@
 """The noise schedule of a diffusion model: how much noise at which timestep, what is predicted, and DDIM sampling.
 
-    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   abar_t = prod_{s <= t} (1 - beta_s)        (arXiv 2006.11239 eq. 4)
+x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   abar_t = prod_{s <= t} (1 - beta_s)        (arXiv 2006.11239 eq. 4)
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import UNITS, Layout, Scores, segment_sum
 from rather.policies.base import Encoded, Policy
+from rather.stats import wilson
 from rather.training import metrics, ranks
 from rather.training.plan import share
 from rather.training.reference_cache import Progress
@@ -19,16 +19,6 @@ from rather.training.references import Reference, scoring_mode
 
 SEED = 20_170_706
 """Seed of the noise of every evaluation, so that before and after see the same."""
-
-
-def wilson(successes: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
-    """95% Wilson score interval of a rate; ties count as half a success."""
-    if trials <= 0:
-        return 0.0, 1.0
-    rate = successes / trials
-    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @torch.no_grad()

@@ -16,15 +16,21 @@ from typing import Any, Literal
 import torch
 
 from rather.policies.base import Policy
-from rather.training.evaluation import wilson
+from rather.stats import wilson
+from rather.training import world as worlds
 from rather.training.record import read_json, write_text
 from rather.training.references import scoring_mode
+from rather.worlds.catalog import AnswerCheck
 
 When = Literal["before", "after"]
 
 
-def examine(policy: Policy, output: Path, when: When, known: Mapping[str, Any]) -> dict[str, Any]:
+def examine(
+    policy: Policy, output: Path, when: When, known: Mapping[str, Any], world: AnswerCheck | None = None
+) -> dict[str, Any]:
     """``known`` with the present network's pass rates under ``when``; a policy without checks adds nothing.
+
+    A policy that answers in text is checked by the ``world`` its data is from, if there is one.
 
     Draws ``samples/{when}.png``; once both are there a row of ``samples.jsonl`` shows them side by side.
 
@@ -34,7 +40,10 @@ def examine(policy: Policy, output: Path, when: When, known: Mapping[str, Any]) 
     told: Any = policy
     found = dict(known)
     with torch.no_grad(), scoring_mode(policy.network):
-        if callable(getattr(told, "check", None)):
+        if world is not None:
+            passed = worlds.check(policy, world, output, when)
+            found[when] = {name: _rate(values) for name, values in passed.items()}
+        elif callable(getattr(told, "check", None)):
             found[when] = {name: _rate(passed) for name, passed in told.check(policy.network).items()}
         if callable(getattr(told, "illustrate", None)):
             _draw(told, output, when, found)

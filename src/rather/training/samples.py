@@ -28,9 +28,10 @@ def sample(policy: Policy, encoded: Sequence[Encoded], config: TrainConfig) -> l
     from rather.sampling.generate import generate
 
     prompts = [list(item.inputs.prompt) for item in encoded]
-    found = generate(
-        own.model, own.tokenizer, prompts, max_new_tokens=config.sample_tokens, seed=config.seed, temperature=0.7
-    )
+    with own.sampling():
+        found = generate(
+            own.model, own.tokenizer, prompts, max_new_tokens=config.sample_tokens, seed=config.seed, temperature=0.7
+        )
     return [(answers[0].text, len(answers[0].ids)) for answers in found]
 
 

@@ -24,6 +24,7 @@ from rather.training import (
     samples,
     settings,
 )
+from rather.training import world as worlds
 from rather.training.config import TrainConfig
 from rather.training.display import Display
 from rather.training.fit import Fit
@@ -40,6 +41,7 @@ from rather.training.record import (
     write_json,
     write_text,
 )
+from rather.worlds.catalog import AnswerCheck
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class Stages:
     def _examine(self, when: examine.When, numbers: dict[str, Any]) -> None:
         """Pass rates and picture of a policy that knows its world."""
         if self.main and not finish.is_sharded(self.policy.network):
-            self.world = examine.examine(self.policy, self.output, when, self.world)
+            self.world = examine.examine(self.policy, self.output, when, self.world, self.text_world)
             self._write_evaluation(numbers)
 
     def _write_evaluation(self, numbers: dict[str, Any]) -> None:
@@ -296,8 +298,14 @@ class Stages:
             write_json(self.output / "evaluation.json", values)
 
     @property
+    def text_world(self) -> AnswerCheck | None:
+        """The world that checks this policy's answers; it shows answers to its own prompts."""
+        return worlds.world_of(self.policy, self.config) if self.config.samples else None
+
+    @property
     def _samples(self) -> bool:
-        return self.config.samples and samples.can_sample(self.policy) and not finish.is_sharded(self.policy.network)
+        sharded = finish.is_sharded(self.policy.network)
+        return self.config.samples and not sharded and self.text_world is None and samples.can_sample(self.policy)
 
     def _start_metrics(self) -> None:
         """The metrics file as it is before the first step: the evaluation before, if there is one."""

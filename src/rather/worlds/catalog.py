@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from rather.data.types import Comparison, Source
+from rather.data.types import Comparison
 from rather.errors import UserError, nearest
-from rather.worlds.query import QueryOptions, read_options, split_query
+from rather.worlds.query import QueryOptions, split_query
 
 Loader = Callable[[dict[str, str], str], list[Comparison]]
 

@@ -27,7 +27,9 @@ def load_query(values: dict[str, str], where: str) -> list[Comparison]:
 
 def _comparison(row: dict[str, Any], source: Source) -> Comparison:
     extras = {"constraints": row["constraints"]}
-    return Comparison(row["id"], tuple(row["prompt"]), (row["chosen"], row["rejected"]), (Edge(0, 1),), extras=extras, source=source)
+    return Comparison(
+        row["id"], tuple(row["prompt"]), (row["chosen"], row["rejected"]), (Edge(0, 1),), extras=extras, source=source
+    )
 
 
 def answer_check() -> AnswerCheck:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rather.errors import UserError
+from rather.stats import wilson
 from rather.worlds.instructions.checkers.registry import checker
 
 
@@ -27,14 +28,9 @@ class Rate:
     def value(self) -> float:
         return self.passed / self.n if self.n else math.nan
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
-        """Wilson's score interval (95 % by default)."""
-        if not self.n:
-            return 0.0, 1.0
-        p, spread = self.value, z * z / self.n
-        centre = (p + spread / 2) / (1 + spread)
-        half = z * math.sqrt(p * (1 - p) / self.n + spread / (4 * self.n)) / (1 + spread)
-        return max(0.0, centre - half), min(1.0, centre + half)
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% score interval."""
+        return wilson(self.passed, self.n)
 
 
 @dataclass(frozen=True)
