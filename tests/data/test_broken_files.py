@@ -116,5 +116,5 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
-    with pytest.raises(UserError, match="x.jsonl"):
+    with pytest.raises(UserError, match=r"x\.jsonl"):
         load(path)

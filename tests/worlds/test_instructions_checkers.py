@@ -6,7 +6,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rather.errors import UserError
@@ -111,6 +111,7 @@ def test_cases(name: str, args: dict[str, Any], good: list[str], bad: list[str])
 
 
 @pytest.mark.parametrize("name", CHECKERS)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), split=st.sampled_from(SPLITS), pad=st.sampled_from(["", " ", "\n", " \n\n"]))
 def test_constructed_answers(name: str, seed: int, split: Split, pad: str) -> None:
     rng = random.Random(seed)
@@ -127,6 +128,7 @@ def test_constructed_answers(name: str, seed: int, split: Split, pad: str) -> No
 
 
 @pytest.mark.parametrize("name", CHECKERS)
+@settings(deadline=None, max_examples=40)
 @given(answer=st.text(alphabet=string.printable, max_size=120))
 def test_any_answer_is_judged(name: str, answer: str) -> None:
     rng = random.Random(0)

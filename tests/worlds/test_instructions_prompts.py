@@ -10,11 +10,11 @@ from rather.worlds.instructions.checkers.registry import CHECKERS, compatible
 from rather.worlds.instructions.prompts import Instruction, compose, mix_split
 from rather.worlds.instructions.scoring import Rate, pass_rate, score
 
-TRAIN, HELDOUT = compose("train", 640), compose("heldout", 160)
+TRAIN, HELDOUT = compose("train", 880), compose("heldout", 160)
 
 
 def test_compose_is_deterministic_and_grows_at_the_end() -> None:
-    assert compose("train", 640) == TRAIN
+    assert compose("train", 880) == TRAIN
     assert compose("train", 50) == TRAIN[:50]
     assert compose("train", 50, seed=7) != TRAIN[:50]
 

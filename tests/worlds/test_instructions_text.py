@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rather.worlds.instructions.language import language
@@ -60,6 +60,7 @@ def test_lines_and_paragraphs() -> None:
     assert paragraphs("a\n\n\n\nb") == ["a", "b"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, max_size=20))
 def test_words_of_joined_words(parts: list[str]) -> None:
     assert words(" ".join(parts)) == parts
@@ -67,11 +68,13 @@ def test_words_of_joined_words(parts: list[str]) -> None:
     assert folded_words(" ".join(parts).upper()) == parts
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.sampled_from([".", "!", "?", "...", '."', "?!"]), st.sampled_from([" ", "\n", "  "]))
 def test_sentences_of_joined_sentences(n: int, mark: str, gap: str) -> None:
     assert len(sentences(gap.join([f"It works{mark}"] * n))) == n
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_counters_take_any_text(text: str) -> None:
     assert all(words(sentence) for sentence in sentences(text))

@@ -156,7 +156,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _inner_list(document: dict[str, Any]) -> list[Any]:
-    """The rows inside an object: ``data``, or its one field if that is a list of objects; else the object is the row."""
+    """The rows inside an object: ``data``, or its one field if that is a list of objects; else itself."""
     if isinstance(document.get("data"), list):
         return document["data"]
     lists = [value for value in document.values() if isinstance(value, list) and value]
@@ -207,8 +207,21 @@ def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | Refused:
 
 
 _LISTS = frozenset(
-    ["responses", "completions", "answers", "generations", "candidates", "negatives", "history"]
-    + ["scores", "ratings", "rewards", "ranks", "ranking", "labels"]
+    [
+        "responses",
+        "completions",
+        "answers",
+        "generations",
+        "candidates",
+        "negatives",
+        "history",
+        "scores",
+        "ratings",
+        "rewards",
+        "ranks",
+        "ranking",
+        "labels",
+    ]
 )
 
 

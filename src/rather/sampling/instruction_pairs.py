@@ -37,7 +37,7 @@ class Settings:
 
     model: str = "smollm2-135m"
     dtype: str = "bfloat16"
-    train: int = 640
+    train: int = 880
     heldout: int = 160
     n: int = 4
     max_new_tokens: int = 64

@@ -14,8 +14,8 @@ DEAD = (
 )
 DISPLACED = (
     "chosen answers become less likely (mean score {first:.1f} to {last:.1f}) while the margin grows: the probability "
-    "goes to answers in neither column. Try an SFT term (--sft 0.1), a larger --beta, a lower --learning-rate or fewer "
-    "steps"
+    "goes to answers in neither column. Try an SFT term (--sft 0.1), a larger --beta, a lower --learning-rate or "
+    "fewer steps"
 )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rather.data.types import Comparison
+from rather.data.types import Comparison, Prompt
 from rather.errors import UserError, nearest
 from rather.worlds.query import QueryOptions, split_query
 

@@ -13,13 +13,14 @@ from rather.worlds.instructions.scoring import score
 from rather.worlds.instructions.text import words
 
 _LONGEST_RUN = 4
+_LONG, _LONG_DISTINCT = 12, 0.5  # a longer answer of so few distinct words goes round in circles
 _ADDRESS = re.compile(r"https?:|www\.|@|\d{3}[-.\s]\d{3,4}|<\|")
 # A small model at temperature 1 strays; the embedded answers stay everyday. Stems, matched at the start of a word.
 _STRAY = re.compile(
     r"\b(?:sex|porn|nude|nudi|naked|erotic|rape|kill|murder|suicid|die[sd]?\b|death|dead|blood|gun|weapon|bomb|terror|war\b|"
     r"nazi|hitler|racis|slave|gay|lgbt|muslim|islam|jew(?:s|ish)?\b|christ|god\b|jesus|allah|drug|cocaine|alcohol|beer|wine|"
     r"whisk|vodka|drunk|cigar|smok|tobacco|cancer|disease|abus|violen|hate|stupid|idiot|damn|shit|fuck|bitch|hell\b|"
-    r"trump|biden|obama|president|politic|republican|democrat)",
+    r"smol|as an ai\b|an? (?:helpful )?ai (?:assistant|designed|language)|trump|biden|obama|president|politic|republican|democrat)",
     re.IGNORECASE,
 )
 
@@ -44,7 +45,8 @@ def usable(text: str) -> bool:
     Blind to the constraints, so it favours neither side of a pair.
     """
     found = [word.casefold() for word in words(text)]
-    runs = any(len(set(found[i : i + _LONGEST_RUN])) == 1 for i in range(len(found) - _LONGEST_RUN + 1))
+    repeated = len(found) >= _LONG and len(set(found)) < _LONG_DISTINCT * len(found)
+    runs = repeated or any(len(set(found[i : i + _LONGEST_RUN])) == 1 for i in range(len(found) - _LONGEST_RUN + 1))
     letters = [char for char in text if char.isalpha()]
     foreign = sum(ord(char) >= 0x250 for char in letters)
     if not found or runs or foreign > 0 or "\ufffd" in text:
@@ -83,7 +85,8 @@ _Checked = tuple[Answer, dict[str, bool]]
 def _cost(chosen: _Checked, rejected: _Checked) -> float:
     lengths = sorted((chosen[0].tokens, rejected[0].tokens))
     apart = 1 - lengths[0] / lengths[1]
-    return 3.0 * (not all(chosen[1].values())) + 0.3 * (not rejected[0].finished) + apart
+    shorter = chosen[0].tokens < rejected[0].tokens  # short answers obey more often: lean against length as a clue
+    return 3.0 * (not all(chosen[1].values())) + 0.3 * (not rejected[0].finished) + apart + 0.4 * shorter
 
 
 def _row(record: Mapping[str, Any], index: int, chosen: _Checked, rejected: _Checked) -> dict[str, Any]:

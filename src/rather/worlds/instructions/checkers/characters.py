@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rather.worlds.instructions.checkers.base import ANY, LISTS, OPEN, PROSE, Args, Checker, no_args
+from rather.worlds.instructions.checkers.base import ANY, LISTS, OPEN, PROSE, Args, Checker, Kind, no_args
 from rather.worlds.instructions.language import LANGUAGES, language
 from rather.worlds.instructions.text import words
 
@@ -154,7 +154,7 @@ CHECKERS = (
         heldout=("Let a double quotation mark be the very first and the very last character.",),
         passing=lambda a: ' "It works." ',
         failing=lambda a: 'It "works".',
-        kinds=PROSE | {"name"},
+        kinds=PROSE | frozenset[Kind]({"name"}),
         slots=frozenset({"start", "end", "structure"}),
         required=lambda a: '"',
         weight=0.8,
@@ -189,7 +189,7 @@ CHECKERS = (
         heldout=("The language of your answer has to be {language}.",),
         passing=lambda a: _SAMPLES[a["language"]],
         failing=lambda a: _SAMPLES["English" if a["language"] != "English" else "German"],
-        kinds=OPEN | {"sentence"},
+        kinds=OPEN | frozenset[Kind]({"sentence"}),
         slots=frozenset({"language", "keyword", "avoid", "start", "end"}),
         weight=1.2,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from rather.worlds.instructions.checkers.base import ANY, OPEN, Args, Checker, Split, Topic, both, no_args
+from rather.worlds.instructions.checkers.base import ANY, OPEN, Args, Checker, Kind, Split, Topic, both, no_args
 from rather.worlds.instructions.text import folded_words, lines, words
 
 _STARTS = {
@@ -106,7 +106,7 @@ CHECKERS = (
         heldout=(f"These openings are not allowed at the start: {both(PREAMBLES)}.",),
         passing=lambda a: "Surely this works.",
         failing=lambda a: "Here’s one: it works.",
-        kinds=ANY - {"yesno"},
+        kinds=ANY - frozenset[Kind]({"yesno"}),
         slots=frozenset({"start"}),
         weight=0.8,
     ),
@@ -169,7 +169,7 @@ CHECKERS = (
         heldout=("Open with a yes or a no.", "Your first word has to be either yes or no."),
         passing=lambda a: "Yes, it works.",
         failing=lambda a: "It works, yes.",
-        kinds=frozenset({"yesno"}),
+        kinds=frozenset[Kind]({"yesno"}),
         slots=frozenset({"start"}),
         weight=8.0,
     ),
@@ -181,7 +181,7 @@ CHECKERS = (
         heldout=("All I want to read is yes or no.",),
         passing=lambda a: " No. ",
         failing=lambda a: "No, never.",
-        kinds=frozenset({"yesno"}),
+        kinds=frozenset[Kind]({"yesno"}),
         slots=_ONLY,
         weight=4.0,
     ),

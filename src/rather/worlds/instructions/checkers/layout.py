@@ -7,7 +7,7 @@ import random
 import re
 from typing import Any
 
-from rather.worlds.instructions.checkers.base import LISTS, OPEN, Args, Checker, Split, Topic, no_args
+from rather.worlds.instructions.checkers.base import LISTS, OPEN, Args, Checker, Kind, Split, Topic, no_args
 from rather.worlds.instructions.text import lines, words
 
 _BULLET = re.compile(r"[-*]\s+\S")
@@ -116,7 +116,7 @@ CHECKERS = (
         ),
         passing=lambda a: ", ".join(["a red thing"] * a["n"]) + ".",
         failing=lambda a: ", ".join(["a red thing"] * (a["n"] + 1)),
-        kinds=frozenset({"list"}),
+        kinds=frozenset[Kind]({"list"}),
         slots=frozenset({"structure", "comma", "words", "sentences", "start", "end"}),
         required=lambda a: ",",
         weight=1.2,
@@ -132,7 +132,7 @@ CHECKERS = (
         heldout=('Neither bullet points ("- " or "* ") nor numbered lines ("1.", "2.") are allowed.',),
         passing=lambda a: "It works - mostly.",
         failing=lambda a: "So:\n 1. It works.",
-        kinds=frozenset({"list"}),
+        kinds=frozenset[Kind]({"list"}),
         slots=frozenset({"structure"}),
         weight=2.0,
     ),
@@ -184,7 +184,7 @@ CHECKERS = (
         ),
         passing=lambda a: "| a | b |\n|---|---|\n| 1 | 2 |",
         failing=lambda a: "| a | b |\n| 1 | 2 |",
-        kinds=frozenset({"list"}),
+        kinds=frozenset[Kind]({"list"}),
         slots=_WHOLE,
         weight=0.3,
     ),
@@ -221,7 +221,7 @@ CHECKERS = (
         heldout=("The whole answer must be a JSON array that holds exactly {n} strings.",),
         passing=lambda a: json.dumps(["x"] * a["n"]),
         failing=lambda a: json.dumps([1] * a["n"]),
-        kinds=frozenset({"list"}),
+        kinds=frozenset[Kind]({"list"}),
         slots=_WHOLE,
         required=lambda a: '[",]',
         weight=0.4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from rather.worlds.instructions.checkers.base import ANY, OPEN, Args, Checker, Split, Topic
+from rather.worlds.instructions.checkers.base import ANY, OPEN, Args, Checker, Kind, Split, Topic
 from rather.worlds.instructions.text import lines, paragraphs, sentences, words
 
 _WORDS = frozenset({"words"})
@@ -57,7 +57,7 @@ CHECKERS = (
         heldout=("The limit is {n} words; stay within it.", "Do not exceed {n} words."),
         passing=_filled,
         failing=_one_more,
-        kinds=ANY - {"yesno"},
+        kinds=ANY - frozenset[Kind]({"yesno"}),
         slots=_WORDS,
         weight=2.5,
     ),
@@ -69,7 +69,7 @@ CHECKERS = (
         heldout=("The number of words must be below {n}.", "Make it shorter than {n} words."),
         passing=_one_fewer,
         failing=_filled,
-        kinds=ANY - {"yesno"},
+        kinds=ANY - frozenset[Kind]({"yesno"}),
         slots=_WORDS,
         weight=2.0,
     ),
@@ -126,7 +126,7 @@ CHECKERS = (
         heldout=("Give me just one word and nothing more.", "One word is all I want as an answer."),
         passing=lambda a: "Water.",
         failing=lambda a: "Cold water.",
-        kinds=frozenset({"name"}),
+        kinds=frozenset[Kind]({"name"}),
         slots=frozenset({"words", "sentences", "structure", "start", "end", "keyword", "question"}),
         weight=0.6,
     ),

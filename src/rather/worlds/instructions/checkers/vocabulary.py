@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from rather.worlds.instructions.checkers.base import ANY, PROSE, Args, Checker, Split, Topic
+from rather.worlds.instructions.checkers.base import ANY, PROSE, Args, Checker, Kind, Split, Topic
 from rather.worlds.instructions.text import folded_words
 
 _COMMON = {"train": ("the", "very", "and", "can", "it"), "heldout": ("is", "they", "many", "of")}
@@ -101,7 +101,7 @@ CHECKERS = (
         heldout=("These are forbidden words: {words}.", "Write it without using the following as words: {words}."),
         passing=lambda a: "Nothing un" + "ish, un".join(a["words"]) + "ish here.",
         failing=lambda a: f"Here we have {a['words'][-1].upper()}.",
-        kinds=ANY - {"yesno"},
+        kinds=ANY - frozenset[Kind]({"yesno"}),
         slots=frozenset({"avoid"}),
         forbids=True,
         weight=2.5,
@@ -118,7 +118,7 @@ CHECKERS = (
         heldout=('The letter "{letter}" must not occur anywhere.', 'Get by without the letter "{letter}".'),
         passing=lambda a: "Is it nice?",
         failing=lambda a: f"This is {a['letter'].upper()}.",
-        kinds=PROSE | {"name"},
+        kinds=PROSE | frozenset[Kind]({"name"}),
         slots=frozenset({"avoid"}),
         forbids=True,
         weight=1.5,

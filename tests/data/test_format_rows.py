@@ -271,7 +271,13 @@ class TestOptionalColumns:
         assert not found.extras
 
     def test_one_value_for_each_edge(self, given: Any) -> None:
-        row = {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 2, 3], "weight": [1, 2, 3], "probability": 0.8}
+        row = {
+            "prompt": "p",
+            "responses": ["a", "b", "c"],
+            "ranks": [1, 2, 3],
+            "weight": [1, 2, 3],
+            "probability": 0.8,
+        }
         found = given(row)[0]
         assert [(e.winner, e.loser, e.weight, e.probability) for e in found.edges] == [
             (0, 1, 1.0, 0.8),
