@@ -108,7 +108,7 @@ def test_score_is_the_formula_in_float64(policy: PointsPolicy) -> None:
     key = np.array([stable_key(PAIRS[4].id)])
     for response, point in enumerate(PAIRS[4].responses):
         time = int(integers(11, key, 0, 1000)[0])
-        noise = normals(11, key, 1, 2).astype(np.float32)[0]
+        noise = normals(11, key, 1, 2).astype(np.float32).astype(np.float64)[0]
         share = math.prod(1 - beta for beta in betas[: time + 1])
         clean = np.array(point, np.float32).astype(np.float64)
         noisy = math.sqrt(share) * clean + math.sqrt(1 - share) * noise

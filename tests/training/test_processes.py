@@ -31,7 +31,7 @@ def run(output: Path, cache: Path, launcher: list[str], **options: Any) -> None:
     own = {"RATHER_CACHE": str(cache), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     environment = {**os.environ, **own}
     command = [sys.executable, *launcher, str(WORKER), json.dumps({"output": str(output), **SETTINGS, **options})]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -137,7 +137,7 @@ def launch(output: Path, cache: Path, **options: Any) -> subprocess.Popen[bytes]
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=300)
     assert process.returncode in (0, 130, -9), told.decode()
     return process.returncode
 
@@ -176,7 +176,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     process = launch(output, tmp_path / "cache", quiet=False, pause=0.05)
     wait_for_steps(output, 2, process)
     process.send_signal(number)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=300)
     assert process.returncode == 130, told.decode()
     assert "--resume" in told.decode()
     assert record(output)["status"] == "interrupted"

@@ -116,7 +116,7 @@ def test_base_model_is_trained_once_and_a_damaged_file_is_replaced(base: PointsP
     again = open_policy(PolicySettings(model="toy:points"))
     assert again.fingerprint() == base.fingerprint()
     assert file.stat().st_mtime_ns == before
-    whole = (cache / "toys" / "shop-v1-seed0.safetensors")
+    whole = cache / "toys" / "shop-v1-seed0.safetensors"
     first = open_policy(PolicySettings(model="toy:shop")).fingerprint()
     whole.write_bytes(whole.read_bytes()[:100])
     assert open_policy(PolicySettings(model="toy:shop")).fingerprint() == first

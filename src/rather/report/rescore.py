@@ -96,7 +96,7 @@ def _held_out(config: TrainConfig, method: Method, data: str | None) -> tuple[Se
         comparisons, _ = preflight.read(data, "--data", strict=config.strict)
         name = data
     else:
-        comparisons = preflight.examples(config, config.data, config.eval_data).held
+        comparisons = preflight.examples(config, method, config.data, config.eval_data).held
         name = config.eval_data or f"{config.data} (held out)"
     if not comparisons:
         raise UserError("the run held out no data", where=config.data, fix="give some: --data FILE")
