@@ -99,7 +99,7 @@ def test_mistakes_in_a_name_are_told(name: str, words: str) -> None:
 def test_base_model_has_both_modes(base: PointsPolicy) -> None:
     points = base.points(base.network, PROMPT_LIST, seed=3)
     for prompt in range(PROMPTS):
-        mine = PROMPT_LIST == prompt
+        mine = prompt == PROMPT_LIST
         found = rates(PROMPT_LIST[mine], points[mine])
         assert 0.38 < found.good < 0.6
         assert 0.38 < found.bad < 0.6
