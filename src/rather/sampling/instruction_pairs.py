@@ -11,7 +11,6 @@ import argparse
 import gzip
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +117,6 @@ def build(settings: Settings, out: Path) -> dict[str, Any]:
     Raises:
         UserError: no pair could be formed, or the model cannot be loaded.
     """
-    started = time.monotonic()
     sampler = Sampler(settings, out / "answers")
     train = [prompt.record() for prompt in compose("train", settings.train, settings.seed)]
     heldout = [prompt.record() for prompt in compose("heldout", settings.heldout, settings.seed)]
@@ -146,7 +144,6 @@ def build(settings: Settings, out: Path) -> dict[str, Any]:
             "heldout_sampled": _rates(heldout, of_heldout),
             "train_sampled": _rates(train, of_train),
         },
-        "seconds": round(time.monotonic() - started),
     }
     for name, rows in {"prompts-train": train, "prompts-heldout": heldout, **pairs}.items():
         write(out / FILES[name], packed(rows))

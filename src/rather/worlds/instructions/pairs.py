@@ -15,12 +15,14 @@ from rather.worlds.instructions.text import words
 _LONGEST_RUN = 4
 _LONG, _LONG_DISTINCT = 12, 0.5  # a longer answer of so few distinct words goes round in circles
 _ADDRESS = re.compile(r"https?:|www\.|@|\d{3}[-.\s]\d{3,4}|<\|")
-# A small model at temperature 1 strays; the embedded answers stay everyday. Stems, matched at the start of a word.
+# A small model strays; the embedded answers stay everyday and do not speak of themselves. Stems, matched at the start
+# of a word.
 _STRAY = re.compile(
-    r"\b(?:sex|porn|nude|nudi|naked|erotic|rape|kill|murder|suicid|die[sd]?\b|death|dead|blood|gun|weapon|bomb|terror|war\b|"
-    r"nazi|hitler|racis|slave|gay|lgbt|muslim|islam|jew(?:s|ish)?\b|christ|god\b|jesus|allah|drug|cocaine|alcohol|beer|wine|"
-    r"whisk|vodka|drunk|cigar|smok|tobacco|cancer|disease|abus|violen|hate|stupid|idiot|damn|shit|fuck|bitch|hell\b|"
-    r"smol|as an ai\b|an? (?:helpful )?ai (?:assistant|designed|language)|trump|biden|obama|president|politic|republican|democrat)",
+    r"\b(?:sex|porn|nude|nudi|naked|erotic|rape|kill|murder|suicid|die[sd]?\b|death|dead|blood|gun|weapon|bomb|terror|"
+    r"war\b|nazi|hitler|racis|slave|gay|lgbt|muslim|islam|jew(?:s|ish)?\b|christ|god\b|jesus|allah|drug|cocaine|"
+    r"alcohol|beer|wine|whisk|vodka|drunk|cigar|smok|tobacco|cancer|disease|abus|violen|hate|stupid|idiot|damn|shit|"
+    r"fuck|bitch|hell\b|smol|as an ai\b|an? (?:helpful )?ai (?:assistant|designed|language)|trump|biden|obama|"
+    r"president|politic|republican|democrat)",
     re.IGNORECASE,
 )
 
