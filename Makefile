@@ -38,7 +38,7 @@ lint: $(VENV)/.dev ## check style
 	@$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev ## check types
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.dev ## rewrite to the project's style
 	@$(BIN)/ruff check --fix .
