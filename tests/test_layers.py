@@ -20,6 +20,8 @@ LAYERS = [
     ("sampling",),
     ("training", "report", "methods"),
     ("functional", "testing"),
+    ("inspection",),
+    ("studies",),
     ("cli",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
