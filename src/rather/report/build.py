@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-import re
-import tempfile
-from datetime import datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from rather.report import curves, findings, results, samples, tables, theme
-from rather.report.chart import Chart, legend_sample, smooth, svg, table
+from rather.report import curves, findings, page, results, samples, tables
+from rather.report.chart import Chart, smooth, svg, table
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder, read_run
 
@@ -38,13 +29,7 @@ def build_report(run_folder: Path) -> Path:
         UserError: ``run_folder`` is not a run folder.
     """
     run_folder = Path(run_folder)
-    page = render(read_run(run_folder))
-    handle, temporary = tempfile.mkstemp(dir=run_folder, prefix=".report-", suffix=".html")
-    with os.fdopen(handle, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
-        file.write(page)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, run_folder / NAME)
-    return run_folder / NAME
+    return page.write(run_folder / NAME, render(read_run(run_folder)))
 
 
 def render(run: RunFolder) -> str:
@@ -65,14 +50,8 @@ def render(run: RunFolder) -> str:
         ("method", "Method", True),
         ("record", "Record", True),
     ]
-    environment = _environment()
-    style = _style()
-    script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
-    return environment.get_template("report.html.j2").render(
-        style=Markup(style),
-        style_hash=_hash(style),
-        script=Markup(script),
-        script_hash=_hash(script),
+    return page.render(
+        "report.html.j2",
         contents=[(anchor, name) for anchor, name, there in sections if there],
         model=run.model_name,
         method=dict.fromkeys(METHOD_KEYS) | run.method,
@@ -98,8 +77,6 @@ def render(run: RunFolder) -> str:
         command=_command(run),
         config=run.config_text.strip(),
         folder=run.path.name,
-        rather=_version(),
-        now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
 
 
@@ -123,38 +100,3 @@ def _byline(run: RunFolder) -> str:
 def _command(run: RunFolder) -> str:
     command = run.run.get("command", "")
     return " ".join(map(str, command)) if isinstance(command, list) else str(command or "")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("rather.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    environment.globals["sample"] = lambda style: Markup(legend_sample(style))
-    environment.filters["ticks"] = _ticks
-    return environment
-
-
-@cache
-def _style() -> str:
-    template = _environment().get_template("report.css.j2")
-    # Values are our own constants; escaping would turn quotes in selectors into entities.
-    return template.render(light=Markup(theme.variables(theme.LIGHT)), dark=Markup(theme.variables(theme.DARK)))
-
-
-def _hash(text: str) -> str:
-    """Hash of an inline style or script for the page's content security policy."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _ticks(text: str) -> Markup:
-    """Text with ``code`` between backquotes; everything else is escaped."""
-    parts = re.split(r"`([^`]*)`", text)
-    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
-
-
-def _version() -> str:
-    try:
-        return version("rather")
-    except PackageNotFoundError:
-        return ""
