@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rather.data.types import Comparison, Edge
+from rather.data.types import Auxiliary, Comparison, Edge
 from rather.errors import UserError
 from rather.policies.language import LanguagePolicy
 from rather.policies.models import load_causal_lm, load_tokenizer
@@ -68,8 +68,8 @@ def test_both_encodings_agree_and_cost_what_they_compute(open_tiny: Open, pairs:
     assert (shared.form, padded.form) == ("shared", "padded")
     torch.testing.assert_close(scores_of(shared, pairs), scores_of(padded, pairs), atol=1e-5, rtol=1e-5)
     for a, b in zip(shared.encode(pairs), padded.encode(pairs), strict=True):
-        assert a.cost == len(a.inputs.prompt) + sum(a.lengths)
-        assert b.cost == 2 * len(a.inputs.prompt) + sum(a.lengths)
+        assert a.cost == len(a.inputs[0].prompt) + sum(a.lengths)
+        assert b.cost == 2 * len(a.inputs[0].prompt) + sum(a.lengths)
     assert shared.collate(shared.encode(pairs)).inputs["input_ids"].numel() == sum(
         e.cost for e in shared.encode(pairs)
     )
@@ -190,6 +190,22 @@ def test_bfloat16_scores_are_float32_and_near(open_tiny: Open, pairs: list[Compa
     assert 0 < float((found - exact).abs().max()) < 0.2
 
 
+@pytest.mark.parametrize("encoding", ["auto", "padded"])
+def test_auxiliary_responses_score_as_responses_of_their_own(
+    open_tiny: Open, pairs: list[Comparison], encoding: str
+) -> None:
+    policy = open_tiny(encoding=encoding)
+    other = ({"role": "user", "content": "Another question"},)
+    full = pairs[0].with_auxiliary(
+        [Auxiliary("rationale", "It is short.", prompt=other), Auxiliary("degree", "Long.", label=1)]
+    )
+    alone = [pairs[0], replace(pairs[0], responses=("Long.",), edges=())]
+    alone.append(replace(pairs[0], prompt=other, responses=("It is short.",), edges=()))
+    # Behind what was compared: first what shares its prompt, then the other prompt.
+    expected = torch.cat([scores_of(policy, [one]) for one in alone])
+    torch.testing.assert_close(scores_of(policy, [full]), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_entropy_on_request(pairs: list[Comparison]) -> None:
     tokenizer = tiny_tokenizer()
     policy = LanguagePolicy(
@@ -205,7 +221,7 @@ def test_length_is_bounded_by_the_models_context(open_tiny: Open) -> None:
     policy = open_tiny(max_length=100_000)
     long = Comparison("x", "the " * 2000, ("a", "b"), (Edge(0, 1),))
     (encoded,) = policy.encode([long])
-    assert len(encoded.inputs.prompt) + max(encoded.lengths) == 512
+    assert len(encoded.inputs[0].prompt) + max(encoded.lengths) == 512
     assert torch.isfinite(policy.score(policy.network, policy.collate([encoded]), None).elements).all()
     assert policy.report.truncated == 1
     policy.encode([replace(long, prompt="hi")])

@@ -108,7 +108,7 @@ def test_adapter_on_the_output_layer(open_tiny: Open, pairs: list[Comparison]) -
     head = [p for n, p in policy.network.named_parameters() if "lm_head.lora_B" in n]
     assert len(head) == 1
     assert head[0].abs().max() > 0
-    wide = policy.model(batch.inputs["input_ids"][:, : len(policy.encode(pairs)[0].inputs.prompt)]).logits
+    wide = policy.model(batch.inputs["input_ids"][:, : len(policy.encode(pairs)[0].inputs[0].prompt)]).logits
     first = wide[0, -1].log_softmax(-1)[batch.inputs["targets"][0]]
     torch.testing.assert_close(moved[0], first, atol=1e-5, rtol=1e-5)
 

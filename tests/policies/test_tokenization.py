@@ -27,7 +27,7 @@ def comparison(prompt: Any, *responses: Any, **extras: Any) -> Comparison:
 def encode(tokenizer: Any, *comparisons: Comparison, **options: Any) -> tuple[list[Tokens], EncodingReport]:
     report = EncodingReport()
     found = TextEncoder(tokenizer, **options).encode(comparisons, report)
-    return [tokens for _, tokens in found], report
+    return [tokens[0] for _, tokens in found], report
 
 
 def one(tokenizer: Any, given: Comparison, **options: Any) -> tuple[str, list[str], EncodingReport]:

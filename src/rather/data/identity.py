@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from rather.data.types import Comparison
@@ -46,4 +47,5 @@ def whole(comparison: Comparison) -> bytes:
     """Everything a comparison says but its place: what a fingerprint is made of."""
     edges = [(e.winner, e.loser, e.weight, e.probability, e.margin) for e in comparison.edges]
     said = [comparison.id, comparison.prompt, comparison.responses, edges, comparison.desirable, comparison.scores]
-    return hashlib.sha256(canonical([*said, dict(comparison.extras)])).digest()
+    further = [asdict(item) for item in comparison.auxiliary]
+    return hashlib.sha256(canonical([*said, dict(comparison.extras), *further])).digest()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
 
-from rather.data.types import Comparison, Edge, Source
+from rather.data.types import Auxiliary, Comparison, Edge, Source
 from rather.errors import UserError
 from rather.paths import cache_dir
 
@@ -44,6 +44,10 @@ def from_json(text: str) -> Comparison:
         scores=tuple(value["scores"]),
         extras=value["extras"],
         source=Source(**source) if source else None,
+        auxiliary=tuple(
+            Auxiliary(**{**item, "response": _tuple(item["response"]), "prompt": _tuple(item["prompt"])})
+            for item in value["auxiliary"]
+        ),
     )
 
 

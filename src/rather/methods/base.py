@@ -7,12 +7,13 @@ the ``Method``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rather.data.types import Comparison
 from rather.errors import UserError, nearest
 from rather.objectives.anchors import Likelihood
 from rather.objectives.base import Objective
@@ -22,13 +23,13 @@ from rather.objectives.margins import Offset
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
 
-Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens"]
+Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens", "auxiliary"]
 """What a method needs of data and policy.
 
 ``pairs``: edges; ``lists``: several edges with one winner are used jointly (one edge is fine too); ``marks``:
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
 scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
-scores.
+scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own.
 """
 
 
@@ -101,6 +102,8 @@ class Method:
         dpo_limit: options under which the objective of a single pair equals DPO with the same beta (DPO with a
             constant reference, where the method has none), or ``None`` when there are none.
         exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
+        augment: (options, comparisons, seed) -> the comparisons with what the method adds to them (auxiliary
+            responses, edges), before they are encoded; a function of each comparison and the seed alone.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Method:
     citation: str = ""
     dpo_limit: Mapping[str, Any] | None = None
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    augment: Callable[[Any, Sequence[Comparison], int], list[Comparison]] | None = None
 
     def configure(self, values: Mapping[str, Any]) -> MethodOptions:
         """Validated options; dotted keys (``labels.flip_rate``) address nested ones.

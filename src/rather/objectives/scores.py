@@ -17,16 +17,56 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rather.data.types import Comparison
+from rather.data.types import ROLES, Comparison, Role
 
 Reduction = Literal["sum", "mean"]
 
-UNITS = ("edges", "lists", "responses", "marked", "elements", "target_elements", "targets")
+UNITS = ("edges", "lists", "responses", "marked", "elements", "target_elements", "targets", *ROLES)
+"""What terms are means over. A role counts its groups; the others count what was compared, without auxiliaries."""
 
 
 def stable_key(identifier: str) -> int:
     """A 63-bit integer for an example id, the same in every process and on every machine."""
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Auxiliaries:
+    """Responses beside those that were compared (``rather.data.types.Auxiliary``). All [A].
+
+    Attributes:
+        response: index of the response.
+        role: index into ``ROLES``.
+        group: number of its group, from 0 without gaps; a group is one item of a term.
+        sign: factor in the sum over a group.
+        label: class, -1 where there is none.
+    """
+
+    response: Tensor
+    role: Tensor
+    group: Tensor
+    sign: Tensor
+    label: Tensor
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, int, int, float, int]]) -> Auxiliaries:
+        """From rows of (response, role, group, sign, label)."""
+        response, role, group, sign, label = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        whole = [torch.tensor(column, dtype=torch.long) for column in (response, role, group)]
+        return Auxiliaries(*whole, torch.tensor(sign, dtype=torch.float32), torch.tensor(label, dtype=torch.long))
+
+    def of_role(self, role: Role) -> Auxiliaries:
+        """Those of one role, their groups numbered anew."""
+        mine = self.role == ROLES.index(role)
+        kept = {f.name: getattr(self, f.name)[mine] for f in fields(self)}
+        return Auxiliaries(**{**kept, "group": kept["group"].unique(return_inverse=True)[1]})
+
+    @property
+    def groups(self) -> int:
+        return int(self.group.max()) + 1 if self.group.numel() else 0
+
+    def to(self, device: torch.device | str) -> Auxiliaries:
+        return Auxiliaries(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -43,6 +83,8 @@ class Layout:
         margin: [K] how much better the winner is; NaN where unknown.
         desirable: [R] +1 desirable, -1 undesirable, 0 unmarked (unpaired feedback).
         key: [C] stable integer key of each comparison (``stable_key`` of its id).
+        value: [R] rating of each response; NaN where unknown.
+        auxiliary: responses that take part in further terms only.
     """
 
     lengths: Tensor
@@ -55,6 +97,12 @@ class Layout:
     margin: Tensor
     desirable: Tensor
     key: Tensor
+    value: Tensor = field(default_factory=lambda: torch.empty(0))
+    auxiliary: Auxiliaries = field(default_factory=lambda: Auxiliaries.of([]))
+
+    def __post_init__(self) -> None:
+        if self.value.numel() != self.lengths.numel():
+            object.__setattr__(self, "value", torch.full(self.lengths.shape, torch.nan, device=self.lengths.device))
 
     @property
     def responses(self) -> int:
@@ -68,26 +116,34 @@ class Layout:
     def lists(self) -> int:
         return self.key.numel()
 
+    @property
+    def compared(self) -> Tensor:
+        """[R] false for auxiliary responses."""
+        mask = torch.ones_like(self.lengths, dtype=torch.bool)
+        mask[self.auxiliary.response] = False
+        return mask
+
     def targets(self) -> Tensor:
         """[T] responses whose likelihood an SFT term raises: winners of an edge, desirable ones, lone ones."""
         mask = self.desirable > 0
         mask[self.winner] = True
         involved = mask.clone()
         involved[self.loser] = True
-        alone = ~involved & (self.desirable == 0)
+        alone = ~involved & (self.desirable == 0) & self.compared
         return torch.nonzero(mask | alone).flatten()
 
     def counts(self) -> dict[str, float]:
         """How many of each unit the layout holds; summed over a whole optimizer step these are the denominators."""
-        targets = self.targets()
+        targets, compared = self.targets(), self.lengths[self.compared]
         return {
             "edges": float(self.edges),
             "lists": float(self.edge_list.unique().numel()),
-            "responses": float(self.responses),
+            "responses": float(compared.numel()),
             "marked": float((self.desirable != 0).sum()),
-            "elements": float(self.lengths.sum()),
+            "elements": float(compared.sum()),
             "target_elements": float(self.lengths[targets].sum()),
             "targets": float(targets.numel()),
+            **{role: float(self.auxiliary.of_role(role).groups) for role in ROLES},
         }
 
     def to(self, device: torch.device | str) -> Layout:
@@ -95,19 +151,27 @@ class Layout:
 
     @staticmethod
     def of(comparisons: Sequence[Comparison], lengths: Iterable[int]) -> Layout:
-        """The layout of comparisons whose responses, in order, have these numbers of elements."""
+        """The layout of comparisons whose responses, auxiliary ones behind the others, have these numbers of elements."""
         prompt: list[int] = []
         winner: list[int] = []
         loser: list[int] = []
         edge_list: list[int] = []
         values: list[tuple[float, float, float]] = []
         desirable: list[int] = []
+        ratings: list[float] = []
+        auxiliary: list[tuple[int, int, int, float, int]] = []
+        groups: dict[tuple[int, int, int], int] = {}
         nan = float("nan")
         for index, comparison in enumerate(comparisons):
-            start = len(prompt)
-            prompt += [index] * len(comparison.responses)
-            marks = comparison.desirable or (None,) * len(comparison.responses)
+            start, own = len(prompt), len(comparison.responses)
+            prompt += [index] * (own + len(comparison.auxiliary))
+            marks = (*(comparison.desirable or (None,) * own), *[None] * len(comparison.auxiliary))
             desirable += [0 if mark is None else (1 if mark else -1) for mark in marks]
+            ratings += [*(comparison.scores or [nan] * own), *[nan] * len(comparison.auxiliary)]
+            for number, item in enumerate(comparison.auxiliary):
+                role = ROLES.index(item.role)
+                group = groups.setdefault((index, role, item.group), len(groups))
+                auxiliary.append((start + own + number, role, group, item.sign, item.label))
             for edge in comparison.edges:
                 winner.append(start + edge.winner)
                 loser.append(start + edge.loser)
@@ -127,6 +191,8 @@ class Layout:
             margin=columns[2],
             desirable=torch.tensor(desirable, dtype=torch.long),
             key=torch.tensor([stable_key(c.id) for c in comparisons], dtype=torch.long),
+            value=torch.tensor(ratings, dtype=torch.float32),
+            auxiliary=Auxiliaries.of(auxiliary),
         )
 
     @staticmethod

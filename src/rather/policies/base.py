@@ -58,7 +58,8 @@ class Policy(Protocol):
         network: what is trained, wrapped and saved. ``score`` always gets the network as an argument, so that a
             wrapped copy (DDP), a frozen copy or an averaged copy is scored by the same code.
         kind: ``language``, ``diffusion``, ``flow``, ``catalogue``, ...
-        provides: of ``likelihood`` (scores are log-probabilities) and ``tokens``.
+        provides: of ``likelihood`` (scores are log-probabilities), ``tokens``, and ``auxiliary`` (responses with
+            prompts of their own are encoded).
     """
 
     network: nn.Module

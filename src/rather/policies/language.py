@@ -46,7 +46,7 @@ class LanguagePolicy:
     """
 
     kind = "language"
-    provides = frozenset({"likelihood", "tokens"})
+    provides = frozenset({"likelihood", "tokens", "auxiliary"})
 
     def __init__(self, network: nn.Module, tokenizer: Any, settings: PolicySettings, *, entropy: bool = False) -> None:
         self.settings = settings
@@ -107,8 +107,8 @@ class LanguagePolicy:
         """
         self.report = EncodingReport()
         return [
-            Encoded(comparison, tokens.lengths, self._cost(tokens), tokens)
-            for comparison, tokens in self.encoder.encode(comparisons, self.report)
+            Encoded(comparison, tuple(n for t in parts for n in t.lengths), sum(map(self._cost, parts)), parts)
+            for comparison, parts in self.encoder.encode(comparisons, self.report)
         ]
 
     def _cost(self, tokens: Tokens) -> int:
@@ -117,7 +117,7 @@ class LanguagePolicy:
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """A batch in the given order. ``inputs`` holds what the network's forward takes, and ``response`` [E]."""
-        tokens = [e.inputs for e in encoded]
+        tokens = [tokens for e in encoded for tokens in e.inputs]
         layout = Layout.of([e.comparison for e in encoded], [size for e in encoded for size in e.lengths])
         inputs = shared_inputs(tokens) if self.form == "shared" else padded_inputs(tokens)
         response = torch.repeat_interleave(torch.arange(layout.responses), layout.lengths)

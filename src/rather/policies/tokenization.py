@@ -82,14 +82,17 @@ class TextEncoder:
 
     def encode(
         self, comparisons: Sequence[Comparison], report: EncodingReport, *, progress: bool | None = None
-    ) -> list[tuple[Comparison, Tokens]]:
+    ) -> list[tuple[Comparison, tuple[Tokens, ...]]]:
         """Ids of every comparison that can be used, in order; the rest are counted in ``report``.
+
+        A comparison's ids are those of its own prompt and responses, then of each prompt that auxiliary responses
+        bring (``Comparison.parts``).
 
         Args:
             progress: show a bar on stderr; by default for long inputs on a terminal.
         """
         report.comparisons += len(comparisons)
-        found: list[tuple[Comparison, Tokens]] = []
+        found: list[tuple[Comparison, tuple[Tokens, ...]]] = []
         with _bar(len(comparisons), progress) as advance:
             for start in range(0, len(comparisons), _CHUNK):
                 chunk = comparisons[start : start + _CHUNK]
@@ -100,26 +103,25 @@ class TextEncoder:
 
     def _encode_chunk(
         self, comparisons: Sequence[Comparison], report: EncodingReport
-    ) -> list[tuple[Comparison, Tokens]]:
-        rendered: list[tuple[Comparison, Rendered]] = []
+    ) -> list[tuple[Comparison, tuple[Tokens, ...]]]:
+        rendered: list[tuple[Comparison, list[Rendered]]] = []
         for comparison in comparisons:
             try:
-                rendered.append((comparison, self._render(comparison)))
+                rendered.append((comparison, [self._render(part) for part in comparison.parts()]))
             except Unusable as reason:
                 report.drop(_where(comparison), str(reason))
-        texts = [text for _, r in rendered for text in (r.prompt, *r.wholes)]
+        texts = [text for _, parts in rendered for part in parts for text in (part.prompt, *part.wholes)]
         ids = iter(self._ids(texts))
         found = []
-        for comparison, texts_of in rendered:
-            prompt = next(ids)
-            wholes = [next(ids) for _ in texts_of.wholes]
+        for comparison, parts in rendered:
+            of_parts = [(next(ids), [next(ids) for _ in part.wholes], part) for part in parts]
             try:
-                tokens = self._truncate(self._divide(prompt, wholes, texts_of, report), report)
+                tokens = tuple(self._truncate(self._divide(*part, report), report) for part in of_parts)
             except Unusable as reason:
                 report.drop(_where(comparison), str(reason))
                 continue
-            report.prompt_lengths.append(len(tokens.prompt))
-            report.response_lengths += tokens.lengths
+            report.prompt_lengths.append(len(tokens[0].prompt))
+            report.response_lengths += tokens[0].lengths[: len(comparison.responses)]
             found.append((comparison, tokens))
         return found
 

@@ -94,6 +94,7 @@ def _held_out(config: TrainConfig, method: Method, data: str | None) -> tuple[Se
 
     if data is not None:
         comparisons, _ = preflight.read(data, "--data", strict=config.strict)
+        comparisons = preflight.augmented(config, method, comparisons)
         name = data
     else:
         comparisons = preflight.examples(config, method, config.data, config.eval_data).held

@@ -84,8 +84,8 @@ class _Totals:
                 self.ranking[row] += weight * self.kl.new_tensor([metrics.right(difference).sum(), layout.edges])
         if reference is not None and self.likelihood:
             ratio = (scores.elements - reference.elements).double()
-            per_response = segment_sum(ratio.square() / 2, scores.response, layout.responses)
-            self.kl += weight * self.kl.new_tensor([per_response.sum(), layout.responses])
+            per_response = segment_sum(ratio.square() / 2, scores.response, layout.responses)[layout.compared]
+            self.kl += weight * self.kl.new_tensor([per_response.sum(), per_response.numel()])
 
     def result(self, comparisons: int) -> dict[str, Any]:
         table = ranks.total(self.table)

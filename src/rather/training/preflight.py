@@ -97,10 +97,18 @@ def examples(config: TrainConfig, method: Method, data: Data, held: Data | None)
             warnings.append("there are too few prompts to hold any out: nothing is evaluated")
     if (config.early_stopping_patience or config.final_model == "best") and not evaluation:
         raise UserError("the best weights cannot be told without held-out data", where="--eval-data", fix="give some")
+    train, evaluation = augmented(config, method, train), augmented(config, method, evaluation)
     found = {"train": {**summary, "n": len(train)}}
     if evaluation:
         found["eval"] = {**of_held, "n": len(evaluation)}
     return Examples(train, evaluation, found, warnings)
+
+
+def augmented(config: TrainConfig, method: Method, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with what the method adds to them (``Method.augment``)."""
+    if method.augment is None or not comparisons:
+        return list(comparisons)
+    return method.augment(method.configure(config.method_options), comparisons, config.seed)
 
 
 def check_data(method: Method, comparisons: Sequence[Comparison], where: str) -> None:
@@ -127,6 +135,7 @@ def check_policy(method: Method, kind: str, provides: frozenset[str]) -> None:
     words = {
         "likelihood": "true log-probabilities, and a denoising error is only a bound of one",
         "tokens": "scores of single tokens",
+        "auxiliary": "answers to prompts of its own making, and this model only scores what was compared",
     }
     for need, text in words.items():
         if need in method.needs and need not in provides:

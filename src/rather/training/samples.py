@@ -27,7 +27,7 @@ def sample(policy: Policy, encoded: Sequence[Encoded], config: TrainConfig) -> l
         return [(str(answer), len(str(answer).split())) for answer in answers]
     from rather.sampling.generate import generate
 
-    prompts = [list(item.inputs.prompt) for item in encoded]
+    prompts = [list(item.inputs[0].prompt) for item in encoded]
     with own.sampling():
         found = generate(
             own.model, own.tokenizer, prompts, max_new_tokens=config.sample_tokens, seed=config.seed, temperature=0.7

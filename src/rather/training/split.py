@@ -50,8 +50,9 @@ def prompt_key(comparison: Comparison) -> str:
 
 
 def content_key(comparison: Comparison) -> str:
-    """Digest of prompt and responses, whatever their order of preference."""
-    return _digest([comparison.prompt, list(comparison.responses)])
+    """Digest of prompt and responses, auxiliary ones too, whatever their order of preference."""
+    further = [[item.prompt, item.response] for item in comparison.auxiliary]
+    return _digest([comparison.prompt, list(comparison.responses), *([further] if further else [])])
 
 
 def hold_out(
