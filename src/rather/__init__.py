@@ -3,6 +3,7 @@
     rather.loss("rdpo", chosen, rejected, ref_chosen, ref_rejected)    any method's loss, in your own loop
     rather.train(...)                                                  the library's loop
     rather.get_method("kto"), rather.list_methods()                    what methods there are
+    rather.estimate_flip_rate(margins=...)                             how many labels are wrong
 
 Names are imported when first used, so that ``import rather`` stays light.
 """
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rather.errors import UserError
     from rather.functional import LossOutput, loss
+    from rather.inspection.flip_rate import estimate_flip_rate
     from rather.methods.base import Method
     from rather.methods.registry import get as get_method
     from rather.methods.registry import methods as list_methods
@@ -26,13 +28,24 @@ _HOME = {
     "LossOutput": ("rather.functional", "LossOutput"),
     "Method": ("rather.methods.base", "Method"),
     "UserError": ("rather.errors", "UserError"),
+    "estimate_flip_rate": ("rather.inspection.flip_rate", "estimate_flip_rate"),
     "get_method": ("rather.methods.registry", "get"),
     "list_methods": ("rather.methods.registry", "methods"),
     "loss": ("rather.functional", "loss"),
     "train": ("rather.training.run", "train"),
 }
 
-__all__ = ["LossOutput", "Method", "UserError", "__version__", "get_method", "list_methods", "loss", "train"]
+__all__ = [
+    "LossOutput",
+    "Method",
+    "UserError",
+    "__version__",
+    "estimate_flip_rate",
+    "get_method",
+    "list_methods",
+    "loss",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "What did the model learn? Ranking, margins, divergence, answers.",
     "chat": "Talk to a trained model, or to it and the model before side by side.",
     "report": "Rebuild the report of a run.",
+    "study": "Does a paper's claim hold? A small experiment with known truth, and a verdict.",
     "methods": "Every method, with what it needs.",
     "explain": "One method: equation, source, options, curve.",
 }

@@ -63,7 +63,7 @@ class Criterion:
         name: a few words.
         says: the sentence.
         test: from results to a ``Finding``. ``Results`` makes comparisons paired by seed, whose ``above``, ``below``
-            and ``within`` hold only when the whole 95 % interval agrees.
+            and ``within`` hold only when the whole 95% interval agrees.
         role: what it means for the verdict.
     """
 

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rather.stats import student_t, wilson
 
@@ -27,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with a 95 % interval.
+    """A mean over seeds with a 95% interval.
 
     Attributes:
         what: what was estimated, in words.
@@ -46,8 +47,8 @@ class Estimate:
 
     def text(self) -> str:
         if not math.isfinite(self.high - self.low):
-            return f"{self.what} {self.mean:.4g} (no interval)"
-        return f"{self.what} {self.mean:.4g} (95 % interval {self.low:.4g} to {self.high:.4g})"
+            return f"{self.what}: {self.mean:.4g} (no interval)"
+        return f"{self.what}: {self.mean:.4g} ({self.low:.4g} to {self.high:.4g})"
 
     def above(self, bound: float) -> Finding:
         """Holds when the whole interval lies above ``bound``."""
@@ -89,10 +90,12 @@ class Results:
     Attributes:
         seeds: the seeds, in order.
         rows: one ``Rows`` a seed.
+        settings: the settings they were run with, for criteria and plots that need a name or number from them.
     """
 
     seeds: tuple[int, ...]
     rows: tuple[Rows, ...]
+    settings: Any = None
 
     @property
     def cells(self) -> list[str]:
@@ -147,5 +150,5 @@ class Results:
 
 def _versus(one: str, word: str, other: str, metric: str, other_metric: str | None) -> str:
     if other_metric is None or other_metric == metric:
-        return f"{metric}: {one} {word} {other}"
+        return f"{metric}, {one} {word} {other}"
     return f"{metric} of {one} {word} {other_metric} of {other}"
