@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rather.objectives import links
-from rather.objectives.labels import FlipCorrected, Hard, Smoothed, Soft
+from rather.objectives.labels import FlipCorrected, Hard, Moving, Smoothed, Soft
 from rather.objectives.links import Link, Pair
 
 EVERY: list[Link] = [
@@ -35,11 +35,12 @@ def name_of(link: object) -> str:
 
 @pytest.mark.parametrize("link", EVERY, ids=name_of)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("labels", [Hard(), Smoothed(0.1), FlipCorrected(0.2), Soft()], ids=name_of)
+@pytest.mark.parametrize("labels", [Hard(), Smoothed(0.1), FlipCorrected(0.2), Soft(), Moving(0.1)], ids=name_of)
 def test_finite_for_rewards_up_to_ten_thousand(link: Link, dtype: torch.dtype, labels: Hard) -> None:
     values = torch.tensor([-1e4, -1e3, -88.0, -17.0, -1e-3, 0.0, 1e-3, 17.0, 88.0, 1e3, 1e4])
     win, lose = (side.flatten().to(dtype).requires_grad_() for side in torch.meshgrid(values, values, indexing="ij"))
-    loss = labels(link, Pair(win, lose, torch.zeros_like(win)), torch.full_like(win, 0.75))
+    key = torch.arange(win.numel())
+    loss = labels(link, Pair(win, lose, torch.zeros_like(win)), torch.full_like(win, 0.75), key)
     assert torch.isfinite(loss).all()
     for gradient in torch.autograd.grad(loss.float().sum(), (win, lose), allow_unused=True):
         assert gradient is None or torch.isfinite(gradient).all()
@@ -78,6 +79,6 @@ def test_exchange() -> None:
 
 def test_soft_labels_fall_back_to_hard_where_unknown() -> None:
     pair = Pair(torch.tensor([1.0, 1.0]), torch.zeros(2), torch.zeros(2))
-    soft = Soft()(links.Logistic(), pair, torch.tensor([float("nan"), 0.3]))
+    soft = Soft()(links.Logistic(), pair, torch.tensor([float("nan"), 0.3]), torch.arange(2))
     win, lose = math.log1p(math.exp(-1)), math.log1p(math.exp(1))
     assert soft.tolist() == pytest.approx([win, 0.3 * win + 0.7 * lose])

@@ -12,24 +12,38 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
 
 from rather.data.types import Comparison
 from rather.errors import UserError, nearest
 from rather.objectives.anchors import Likelihood
 from rather.objectives.base import Objective
-from rather.objectives.labels import FlipCorrected, Hard, Smoothed, Soft
+from rather.objectives.labels import FlipCorrected, Hard, LabelOrder, Moving, Smoothed, Soft
 from rather.objectives.links import Link
 from rather.objectives.margins import Offset
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
 
-Need = Literal["pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens", "auxiliary"]
+Need = Literal[
+    "pairs",
+    "lists",
+    "marks",
+    "targets",
+    "scores",
+    "reference",
+    "likelihood",
+    "tokens",
+    "auxiliary",
+    "reward",
+    "embedding",
+]
 """What a method needs of data and policy.
 
 ``pairs``: edges; ``lists``: several edges with one winner are used jointly (one edge is fine too); ``marks``:
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
 scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
-scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own.
+scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own; ``scores``: a rating of
+every response; ``reward``, ``embedding``: the scores of a reward model.
 """
 
 
@@ -41,28 +55,42 @@ class LabelOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Literal["hard", "smoothed", "flip_corrected", "soft"] | None = Field(
+    model: Literal["hard", "smoothed", "flip_corrected", "soft", "moving"] | None = Field(
         default=None, description="what is believed about labels; inferred from a given rate when left out"
     )
     smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of wrong labels to smooth over (cDPO)")
     flip_rate: float = Field(
         default=0.0, ge=0, lt=0.5, description="rate of flipped labels to correct for, unbiased (rDPO)"
     )
+    gamma: float = Field(
+        default=0.0, ge=0, le=1, description="how far a moving label goes to the model's own prediction at each visit"
+    )
+    start: float = Field(default=1.0, ge=0, le=1, description="a moving label before the first visit")
+    order: LabelOrder = Field(
+        default="update_first", description="a moving label in the loss: after this visit's move, or before it"
+    )
 
     @model_validator(mode="after")
     def _one_model(self) -> LabelOptions:
-        if self.smoothing and self.flip_rate:
-            raise ValueError("give either labels.smoothing or labels.flip_rate, not both")
+        rates = {"smoothed": "smoothing", "flip_corrected": "flip_rate", "moving": "gamma"}
+        given = [f"labels.{name}" for name in rates.values() if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"give either {' or '.join(given)}, not both")
+        if self.model == "moving" and not self.gamma:
+            raise ValueError("a moving label needs a labels.gamma above 0")
+        if not self.gamma and (self.start, self.order) != (1.0, "update_first"):
+            raise ValueError("labels.start and labels.order belong to a moving label: give labels.gamma")
         return self
 
     def build(self) -> Hard:
-        model = self.model or ("smoothed" if self.smoothing else "flip_corrected" if self.flip_rate else "hard")
+        inferred = "smoothed" if self.smoothing else "flip_corrected" if self.flip_rate else "hard"
         return {
             "hard": Hard,
             "smoothed": lambda: Smoothed(self.smoothing),
             "flip_corrected": lambda: FlipCorrected(self.flip_rate),
             "soft": Soft,
-        }[model]()
+            "moving": lambda: Moving(self.gamma, self.start, self.order),
+        }[self.model or ("moving" if self.gamma else inferred)]()
 
 
 class MethodOptions(BaseModel):
@@ -166,7 +194,9 @@ def pairwise(
     *,
     labels: Hard | None = None,
     offset: float = 0.0,
+    margins: Sequence[nn.Module] = (),
     sft_per: SftUnit = "elements",
+    anchors: Sequence[nn.Module] = (),
     **parts: Any,
 ) -> Preference:
     """A ``Preference`` from common options and a method's own parts.
@@ -174,7 +204,9 @@ def pairwise(
     Args:
         labels: the method's own label model; one asked for in the options takes its place.
         offset: margin asked of every edge, in the unit of the scaled reward; the data's margin is added to it.
+        margins: further margins asked for, see ``Offset``.
         sft_per: what an SFT term is a mean over, see ``Likelihood``.
+        anchors: the method's own further terms.
         parts: further arguments of ``Preference``.
     """
     asked = options.labels != LabelOptions()
@@ -184,7 +216,7 @@ def pairwise(
         link=link,
         reduce=options.reduce,
         labels=options.labels.build() if asked else labels,
-        offset=Offset(offset, scale),
-        anchors=(Likelihood(options.sft, sft_per),) if options.sft else (),
+        offset=Offset(offset, scale, margins),
+        anchors=(*anchors, *((Likelihood(options.sft, sft_per),) if options.sft else ())),
         **parts,
     )

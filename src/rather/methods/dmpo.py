@@ -3,7 +3,8 @@
     L = -log sigma(beta rho_w - (1/K) sum_j beta rho_j)
 
 Every negative gets the same gradient, beta sigma(-z) / K, and all of them lose it together once the mean margin is
-large, however close a single one still is. One negative is DPO. Averaged over lists.
+large, however close a single one still is. One negative is DPO. Averaged over lists. The code released with the paper
+trains another loss, reference-free on each negative apart with an SFT term: that is ``cpo``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from rather.objectives.scores import Layout
 
@@ -58,12 +61,99 @@ class SortedResponses(Matched):
 
 
 class Offset(nn.Module):
-    """The margin asked of an edge, in the unit of the scaled reward: constant + ``scale`` times the data's margin."""
+    """The margin asked of an edge, in the unit of the scaled reward: constant + ``scale`` times the data's + more.
 
-    def __init__(self, constant: float = 0.0, scale: float = 0.0) -> None:
+    A margin is a target: it never carries gradient, whatever it is made of.
+
+    Args:
+        constant: asked of every edge.
+        scale: factor on the data's margin column; an edge without one counts as 0.
+        margins: further ones, with the same signature as this.
+    """
+
+    def __init__(self, constant: float = 0.0, scale: float = 0.0, margins: Iterable[nn.Module] = ()) -> None:
         super().__init__()
         self.constant, self.scale = constant, scale
+        self.margins = nn.ModuleList(margins)
 
-    def forward(self, layout: Layout, like: Tensor) -> Tensor:
-        margin = torch.nan_to_num(layout.margin, nan=0.0).to(like)
-        return self.constant + self.scale * margin
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        """[K] from the response scores [R] of both (detached; the reference's are 0 where there is none)."""
+        total = self.constant + self.scale * torch.nan_to_num(layout.margin, nan=0.0).to(policy)
+        for margin in self.margins:
+            total = total + margin(policy, reference, layout)
+        return total
+
+
+class InverseLengthGap(nn.Module):
+    """beta (1/|y_l| - 1/|y_w|): what is left of the bare weights in POWER's margin (arXiv 2412.09544), our reading.
+
+    Differentiating the weighted entropy w p log p leaves beta (w_w - w_l) beside the weighted log-probabilities; with
+    w = 1/|y| a longer winner is asked for more. An empty response counts as one element.
+    """
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        inverse = 1 / layout.lengths.clamp(min=1).to(policy)
+        return self.beta * (inverse[layout.loser] - inverse[layout.winner])
+
+
+def _gap(scores: Tensor, layout: Layout) -> Tensor:
+    return scores[layout.winner] - scores[layout.loser]
+
+
+class ClippedReference(nn.Module):
+    """beta max(0, -d), d the reference's margin: its log-ratio is beta (d_policy - max(0, d)), so that a reference that
+    orders an edge wrongly counts as undecided (E-CPO's ``clip``, arXiv 2605.20834, as released)."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        return self.beta * torch.relu(-_gap(reference, layout))
+
+
+class SoftplusReference(nn.Module):
+    """scale / tau softplus(tau (gamma - d)), d the reference's margin: near 0 where the reference orders an edge right
+    by more than gamma, about scale (gamma - d) where it does not (arXiv 2605.20834, as released)."""
+
+    def __init__(self, scale: float, gamma: float, tau: float) -> None:
+        super().__init__()
+        self.scale, self.gamma, self.tau = scale, gamma, tau
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        return self.scale / self.tau * softplus(self.tau * (self.gamma - _gap(reference, layout)))
+
+
+class InverseProbabilities(nn.Module):
+    """gamma (exp(-r_w) + exp(-r_l)), r the reference's scores (arXiv 2605.20834 eq. 17; with mean log-probabilities,
+    our reading). Exponents are capped at 40: a score below -40 asks for no more."""
+
+    CAP = 40.0
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        inverse = torch.exp((-reference).clamp(max=self.CAP))
+        return self.gamma * (inverse[layout.winner] + inverse[layout.loser])
+
+
+class InverseLogProbabilities(nn.Module):
+    """gamma (1/r_w + 1/r_l), r the reference's scores: the ``easy`` margin of arXiv 2605.20834's released code.
+
+    Log-probabilities are negative, so it asks for less where the theory asks for more. A score within eps of 0 counts
+    as -eps, so that it stays finite.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+        inverse = 1 / reference.clamp(max=-torch.finfo(reference.dtype).eps)
+        return self.gamma * (inverse[layout.winner] + inverse[layout.loser])

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from rather.objectives.scores import Layout
+
 
 @dataclass(frozen=True)
 class Term:
@@ -37,6 +39,7 @@ class Outcome:
             Empty where a batch has marks and no edges.
         logps: [R] response scores of the policy, summed over elements.
         observations: [N] tensors to be gathered over the whole optimizer step and given to ``Objective.advance``.
+        undesirable: [K] see ``undesirable``; ``None`` without a reference.
     """
 
     terms: tuple[Term, ...]
@@ -45,6 +48,7 @@ class Outcome:
     per_edge: Tensor
     logps: Tensor
     observations: Mapping[str, Tensor] = field(default_factory=dict)
+    undesirable: Tensor | None = None
 
     def loss(self, counts: Mapping[str, float]) -> Tensor:
         """The scalar loss of these terms under the denominators ``counts`` (unit -> number in the optimizer step)."""
@@ -52,3 +56,14 @@ class Outcome:
         for term in self.terms:
             total = total + term.coefficient * term.values.sum() / max(counts[term.unit], 1.0)
         return total
+
+
+def undesirable(policy: Tensor, reference: Tensor, layout: Layout) -> Tensor:
+    """[K] edges that the policy orders wrongly, yet less so than the reference (set U of arXiv 2605.20834).
+
+    From response scores [R] of both: reference margin < policy margin < 0. The implicit reward calls them right.
+    """
+    of_policy, of_reference = (
+        (scores[layout.winner] - scores[layout.loser]).detach() for scores in (policy, reference.to(policy))
+    )
+    return (of_reference < of_policy) & (of_policy < 0)

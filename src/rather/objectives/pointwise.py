@@ -16,7 +16,7 @@ from torch import Tensor
 from rather.objectives.base import Objective
 from rather.objectives.baselines import Baseline
 from rather.objectives.links import MarginLink
-from rather.objectives.outcome import Outcome, Term
+from rather.objectives.outcome import Outcome, Term, undesirable
 from rather.objectives.scores import Layout, Reduction, Scores, reduce_elements, segment_sum
 
 
@@ -78,6 +78,7 @@ class Pointwise(Objective):
             per_edge=per_edge,
             logps=segment_sum(policy.elements.detach(), policy.response, layout.responses),
             observations={"rewards": judged},
+            undesirable=undesirable(of_policy, of_reference, layout),
         )
 
     def pushed(self, distance: Tensor, sign: int | Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 response score   s = transform(reduce(elements))                        transform, reduce, element weights
 log-ratio        rho = s(policy) - s(reference)                         reference or none
 pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
+selection        which edges take part, and factors on their beta       selection
 margin           z = win - lose - offset, pooled over a list if asked   pool
 loss             labels(link)(pair)                                     link, label model
 term             weight * loss, averaged over edges (lists when pooled)
@@ -11,18 +12,20 @@ total            coefficient * mean + anchors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from rather.objectives import parts
 from rather.objectives.base import Objective
 from rather.objectives.labels import Hard
 from rather.objectives.links import Link, Pair
 from rather.objectives.listwise import mean_by_list
 from rather.objectives.margins import Matched, Offset
-from rather.objectives.outcome import Outcome, Term
+from rather.objectives.outcome import Outcome, Term, undesirable
 from rather.objectives.scores import Layout, Reduction, Scores, reduce_elements, segment_sum
+from rather.objectives.tables import edge_keys
 
 ElementWeights = Callable[[Scores, Scores | None, Layout], Tensor]
 """(policy, reference, layout) -> [E] weights of the elements."""
@@ -34,6 +37,8 @@ EdgeWeights = Callable[[Pair, Layout], Tensor]
 class Preference(Objective):
     """A preference objective made of parts; see the module docstring for the formula.
 
+    Any part that is a module may move (``parts.MovingPart``).
+
     Args:
         beta: scale of the log-ratio (1 / temperature of the implicit reward).
         link: loss of an edge from its scaled rewards.
@@ -43,6 +48,7 @@ class Preference(Objective):
         element_weights: weights [E] inside the reduction, the same for policy and reference.
         matching: which ends are compared.
         offset: the margin that is asked for.
+        selection: from the policy's reduced scores [R] and the layout to a ``selection.Selection``.
         pool: from edge margins [K] to list margins [C]; for margin links only.
         labels: label model.
         edge_weights: factors on edge losses, multiplied with each other and with the data's weight.
@@ -61,6 +67,7 @@ class Preference(Objective):
         element_weights: ElementWeights | None = None,
         matching: Matched | None = None,
         offset: Offset | None = None,
+        selection: nn.Module | None = None,
         pool: nn.Module | None = None,
         labels: Hard | None = None,
         edge_weights: Sequence[EdgeWeights] = (),
@@ -77,44 +84,66 @@ class Preference(Objective):
         self.matching = matching or Matched()
         self.couples_batch = self.matching.couples_batch
         self.offset = offset or Offset()
+        self.selection = selection
         self.pool = pool
         self.labels = labels or Hard()
         self.edge_weights = tuple(edge_weights)
+        for number, part in enumerate(self.edge_weights):
+            if isinstance(part, nn.Module):
+                self.add_module(f"edge_weight_{number}", part)
         self.coefficient = coefficient
         self.anchors = nn.ModuleList(anchors)
         self.needs_lengths = reduce == "mean" or any(getattr(anchor, "needs_lengths", False) for anchor in anchors)
 
-    def response_scores(self, scores: Scores, layout: Layout, weights: Tensor | None) -> Tensor:
-        """[R] reduced and transformed scores."""
+    def response_scores(self, scores: Scores, layout: Layout, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[R] reduced scores, and the same transformed."""
         reduced = reduce_elements(scores, layout.lengths, self.reduce, weights)
-        return self.transform(reduced) if self.transform else reduced
+        return reduced, self.transform(reduced) if self.transform else reduced
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
         weights = self.element_weights(policy, reference, layout) if self.element_weights else None
-        of_policy = self.response_scores(policy, layout, weights)
-        of_reference = torch.zeros_like(of_policy)
+        reduced, of_policy = self.response_scores(policy, layout, weights)
+        of_reference, in_u = torch.zeros_like(of_policy), None
         if self.needs_reference:
             if reference is None:
                 raise ValueError("this objective compares with a reference; pass its scores")
-            of_reference = self.response_scores(reference.detach(), layout, weights).to(of_policy)
+            reduced_reference, transformed = self.response_scores(reference.detach(), layout, weights)
+            of_reference = transformed.to(of_policy)
+            in_u = undesirable(reduced, reduced_reference, layout)
         win, lose = self.matching(of_policy, of_reference, layout)
-        pair = Pair(self.beta * win, self.beta * lose, self.offset(layout, win))
+        offset = self.offset(of_policy.detach(), of_reference.detach(), layout)
+        beta, kept = self.beta, None
+        if self.selection is not None:
+            kept, factor = self.selection(reduced.detach(), layout)
+            beta = self.beta * factor.to(win)
+        pair = Pair(beta * win, beta * lose, offset)
         probability, edge_weight, unit = layout.probability, layout.weight.to(win), "edges"
-        for factor in self.edge_weights:
-            edge_weight = edge_weight * factor(pair, layout)
-        scaled = pair
+        for part in self.edge_weights:
+            edge_weight = edge_weight * part(pair, layout)
+        judged = pair
         if self.pool is not None:
-            margin = self.pool(pair.margin, layout)
-            scaled = Pair(margin, torch.zeros_like(margin), torch.zeros_like(margin))
-            probability, edge_weight, unit = (*(mean_by_list(x, layout) for x in (probability, edge_weight)), "lists")
-        per_edge = self.labels(self.link, scaled, probability)
+            margin = self.pool(pair.margin, layout, kept)
+            judged = Pair(margin, torch.zeros_like(margin), torch.zeros_like(margin))
+            probability, edge_weight = (mean_by_list(x, layout, kept) for x in (probability, edge_weight))
+            unit = "lists"
+        elif kept is not None:
+            edge_weight = edge_weight * kept
+        key = edge_keys(layout) if self.pool is None else layout.key
+        per_edge = self.labels(self.link, judged, probability, key)
         terms = [Term("preference", per_edge * edge_weight, unit, self.coefficient)]
         terms += [anchor(policy, reference, layout) for anchor in self.anchors]
         rewards = self.beta * (of_policy - of_reference).detach()
+        detached = Pair(*(values.detach() for values in judged))
+        seen = parts.Seen(of_policy.detach(), of_reference.detach(), layout, detached, key)
         return Outcome(
             terms=tuple(terms),
             rewards=rewards,
             margins=rewards[layout.winner] - rewards[layout.loser],
             per_edge=per_edge,
             logps=segment_sum(policy.elements.detach(), policy.response, layout.responses),
+            observations=parts.observe(self, seen),
+            undesirable=in_u,
         )
+
+    def advance(self, observations: Mapping[str, Tensor]) -> None:
+        parts.advance(self, observations)

@@ -24,6 +24,7 @@ PAIRED = (
     "logps/rejected",
     "length/chosen",
     "length/rejected",
+    "frac_in_U",
 )
 
 
@@ -47,6 +48,7 @@ def sums(outcome: Outcome, layout: Layout) -> Tensor:
     """[len(PAIRED), 2] float64 (sum, count) of each metric over a micro-batch; detached.
 
     A margin is that of an edge. Without edges an answer is ranked right when the sign of its reward is its mark's.
+    ``frac_in_U`` is the share of edges in ``Outcome.undesirable``; nothing counts for it without a reference.
     """
     chosen, rejected = ends(layout)
     rewards, logps = outcome.rewards.detach().double(), outcome.logps.detach().double()
@@ -57,6 +59,7 @@ def sums(outcome: Outcome, layout: Layout) -> Tensor:
     else:
         margins = rewards.new_zeros(0)
         correct = torch.cat([right(rewards[chosen]), right(-rewards[rejected])])
+    in_u = rewards.new_zeros(0) if outcome.undesirable is None else outcome.undesirable.to(rewards)
     columns = (
         rewards[chosen],
         rewards[rejected],
@@ -66,6 +69,7 @@ def sums(outcome: Outcome, layout: Layout) -> Tensor:
         logps[rejected],
         lengths[chosen],
         lengths[rejected],
+        in_u,
     )
     return torch.stack([torch.stack([c.sum(), c.new_tensor(float(c.numel()))]) for c in columns])
 
