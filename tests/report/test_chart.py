@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rather.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, svg, table, ticks
+from rather.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, svg, table, tick_labels, ticks
 from rather.report.series import Series
 
 
@@ -39,6 +39,12 @@ def test_any_values_draw_inside_the_frame(values: list[float]) -> None:
         for x, y in numbers:
             assert LEFT - 0.1 <= float(x) <= WIDTH - RIGHT + 0.1
             assert TOP - 0.1 <= float(y) <= HEIGHT - BOTTOM + 0.1
+
+
+def test_ticks_keep_their_labels_apart() -> None:
+    assert tick_labels([2.0790, 2.0791, 2.0792]) == ["2.079", "2.0791", "2.0792"]
+    assert tick_labels([0.0, 0.5, 1.0]) == ["0", "0.5", "1"]
+    assert tick_labels([]) == []
 
 
 def test_points_are_where_the_values_are() -> None:

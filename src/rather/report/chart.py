@@ -180,10 +180,10 @@ def _grid(frame: _Frame) -> str:
         marks = powers if len(powers) > 1 else [10.0**power for power in ticks(frame.y0, frame.y1, 4)]
     else:
         marks = ticks(frame.y0, frame.y1)
-    for value in marks:
+    for value, label in zip(marks, tick_labels(marks), strict=True):
         y = frame.y(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(_label(value))}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
     floor = HEIGHT - BOTTOM
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
     for value in ticks(frame.x0, frame.x1):
@@ -196,11 +196,17 @@ def _grid(frame: _Frame) -> str:
     return "".join(parts)
 
 
-def _label(value: float) -> str:
-    """A tick: few digits, so that it fits the margin."""
+def tick_labels(marks: Sequence[float]) -> list[str]:
+    """As few digits as keep the ticks apart, so that they fit the margin."""
+    tried = [[_label(value, digits) for value in marks] for digits in range(4, 9)]
+    return next((labels for labels in tried if len(set(labels)) == len(labels)), tried[-1])
+
+
+def _label(value: float, digits: int) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
-        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-").replace(".0e", "e").replace("-", "\u2212")
-    return shown(float(f"{value:.6g}"))
+        text = f"{value:.{digits - 3}e}"
+        return text.replace("e+0", "e").replace("e-0", "e-").replace(".0e", "e").replace("-", "\u2212")
+    return shown(float(f"{value:.{digits + 2}g}"), digits)
 
 
 def _step_label(value: float) -> str:
