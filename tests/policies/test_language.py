@@ -208,11 +208,9 @@ def test_auxiliary_responses_score_as_responses_of_their_own(
 
 def test_entropy_on_request(pairs: list[Comparison]) -> None:
     tokenizer = tiny_tokenizer()
-    policy = LanguagePolicy(
-        tiny_lm(vocab_size=len(tokenizer)), tokenizer, PolicySettings(model="x", precision="fp32"), entropy=True
-    )
+    policy = LanguagePolicy(tiny_lm(vocab_size=len(tokenizer)), tokenizer, PolicySettings(model="x", precision="fp32"))
     batch = policy.collate(policy.encode(pairs))
-    entropy = policy.score(policy.network, batch, None).extras["entropy"]
+    entropy = policy.score(policy.network, batch, None, wants=frozenset({"entropy"})).extras["entropy"]
     assert entropy.shape == batch.inputs["targets"].shape
     assert float(entropy.min()) > 0
 

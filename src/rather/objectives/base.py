@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,9 +23,42 @@ class Objective(nn.Module):
     """Whether the loss of one example depends on the others of its micro-batch (so on how a step is split)."""
     needs_lengths: bool = False
     """Whether the number of elements of a response enters the loss; summed scores alone will then not do."""
+    wants: frozenset[str] = frozenset()
+    """Extras that the policy's scores have to carry (``Scores.extras``); any part of an objective may have such a set."""
+    reference_wants: frozenset[str] = frozenset()
+    """Extras that the reference's scores have to carry, without gradient."""
+    weigh: Callable[..., Any] | None = None
+    """How the tokens of a response are weighted when data is encoded, see ``rather.objectives.token_weights.Weigh``."""
+    rate_factor: float = 10.0
+    """Learning rate of the objective's own parameters, in units of the model's."""
+    weight_decay: float = 0.0
+    """Weight decay of the objective's own matrices."""
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
         raise TypeError(f"{type(self).__name__} does not define forward")
 
+    def prepare(self, facts: Mapping[str, Any]) -> None:
+        """Make the parameters whose size depends on the model; called once, before an optimizer is built.
+
+        Args:
+            facts: what the policy says of its model (``Policy.facts``): ``width``, ``layers``, ...
+        """
+        for part in self.modules():
+            make = getattr(part, "prepare", None)
+            if part is not self and callable(make):
+                make(facts)
+
     def advance(self, observations: Mapping[str, Tensor]) -> None:
         """Update moving parts, once per optimizer step, from the observations of the whole step over all ranks."""
+
+
+def wanted(objective: nn.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """Extras that an objective and its parts want of the policy's scores, and of the reference's.
+
+    A divergence from the reference needs the states that the reference predicts from.
+    """
+    own, of_reference = (
+        frozenset().union(*(getattr(part, name, ()) for part in objective.modules()))
+        for name in ("wants", "reference_wants")
+    )
+    return own, of_reference | (frozenset({"states"}) if "kl" in own else frozenset())

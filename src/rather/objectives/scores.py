@@ -10,7 +10,7 @@ Legend of the axes: E elements, R responses, K edges, C comparisons (examples).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -223,15 +223,23 @@ class Scores:
         elements: [E] score of each element: log p(token), or minus half the squared denoising error of a latent.
             float32 at least; carries the gradient.
         response: [E] response index of each element.
-        extras: further per-element values aligned with ``elements`` (token ids, entropy, weights).
+        extras: further values, one row for each element. ``ids`` [E]: tokens. On request (``Objective.wants``):
+            ``weight`` [E]: of the token, as encoded; ``entropy`` [E]: of the predicted distribution, nats, detached;
+            ``kl`` [E]: KL(reference || policy) over the whole vocabulary at the position that predicts the token,
+            nats; ``states`` [E, D]: last hidden state there; ``layers`` [E, N, D]: the hidden states behind each of
+            the N layers there, the last one after the final norm; ``activations`` [E, H]: mean activations there.
+        head: from rows of ``states`` [n, D] to logits [n, V] of the model that scored, without gradient; there when
+            ``states`` are, where a state is followed by a softmax over a vocabulary.
     """
 
     elements: Tensor
     response: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+    head: Callable[[Tensor], Tensor] | None = None
 
     def detach(self) -> Scores:
-        return replace(self, elements=self.elements.detach())
+        extras = {name: values.detach() for name, values in self.extras.items()}
+        return replace(self, elements=self.elements.detach(), extras=extras)
 
 
 def segment_sum(values: Tensor, index: Tensor, size: int) -> Tensor:

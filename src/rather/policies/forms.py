@@ -15,7 +15,8 @@ def padded_inputs(tokens: Sequence[Tokens]) -> dict[str, Any]:
     """One row per response: prompt, response, padding (the row's last token again: no position that matters sees it).
 
     Returns:
-        ``input_ids`` [R, L], ``positions`` [E] (flat, of the position that predicts each token), ``targets`` [E].
+        ``input_ids`` [R, L], ``positions`` [E] (flat, of the position that predicts each token), ``targets`` [E], and
+        ``weight`` [E] where tokens have weights.
     """
     rows = [np.concatenate([t.prompt, r]) for t in tokens for r in t.responses]
     width = max(map(len, rows))
@@ -32,7 +33,8 @@ def shared_inputs(tokens: Sequence[Tokens]) -> dict[str, Any]:
 
     Returns:
         ``input_ids`` [1, T]; ``position_ids`` [1, T], which go on from the prompt in each response; ``sizes``, the
-        lengths of prompt and responses of each comparison; ``positions`` [E]; ``targets`` [E].
+        lengths of prompt and responses of each comparison; ``positions`` [E]; ``targets`` [E]; and ``weight`` [E]
+        where tokens have weights.
     """
     ids: list[np.ndarray] = []
     logical: list[np.ndarray] = []
@@ -61,10 +63,14 @@ def shared_inputs(tokens: Sequence[Tokens]) -> dict[str, Any]:
 
 def _elements(tokens: Sequence[Tokens], positions: list[np.ndarray]) -> dict[str, Any]:
     targets = np.concatenate([response for t in tokens for response in t.responses])
-    return {
+    found = {
         "positions": torch.from_numpy(np.concatenate(positions).astype(np.int64)),
         "targets": torch.from_numpy(targets.astype(np.int64)),
     }
+    if any(t.weights for t in tokens):
+        each = [t.weights or tuple(np.ones(len(r), np.float32) for r in t.responses) for t in tokens]
+        found["weight"] = torch.from_numpy(np.concatenate([weights for of_one in each for weights in of_one]))
+    return found
 
 
 def _row(parts: list[np.ndarray]) -> torch.Tensor:

@@ -15,12 +15,17 @@ from torch import nn
 from rather.data.types import Comparison
 from rather.errors import UserError
 from rather.objectives.scores import Layout, Scores
+from rather.objectives.token_weights import Weigh
+from rather.policies.activations import decoder_layers, kinds
 from rather.policies.base import Batch, Draw, Encoded
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import fingerprint
 from rather.policies.forms import padded_inputs, shared_inputs
 from rather.policies.lora import REFERENCE, add_lora, before_training, keep_reference_adapter
+from rather.policies.pieces import weighed
 from rather.policies.precision import compute_dtype
+from rather.policies.rendering import Unusable
+from rather.policies.scored import OF_STATES
 from rather.policies.scorer import LanguageScorer, unwrap
 from rather.policies.selfcheck import choose_form
 from rather.policies.settings import PolicySettings
@@ -37,24 +42,23 @@ class LanguagePolicy:
         network: a causal language model of transformers, or a ``PeftModel`` around one; weights in float32.
         tokenizer: its tokenizer, with a pad token.
         settings: template, lengths, precision, encoding.
-        entropy: add the entropy of each predicted distribution to the scores' extras.
 
     Attributes:
         network: the trained module; its forward pass is the score, so it may be wrapped.
         form: ``shared``, ``padded`` or ``full``; how batches are laid out.
+        provides: the extras that need body and head apart are left out in the ``full`` form.
         report: what the latest ``encode`` call did.
     """
 
     kind = "language"
-    provides = frozenset({"likelihood", "tokens", "auxiliary"})
 
-    def __init__(self, network: nn.Module, tokenizer: Any, settings: PolicySettings, *, entropy: bool = False) -> None:
+    def __init__(self, network: nn.Module, tokenizer: Any, settings: PolicySettings) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
         self.report = EncodingReport()
         disable_dropout(network)
         device = next(network.parameters()).device
-        self.network: nn.Module = LanguageScorer(network, compute_dtype(settings.precision, device), entropy=entropy)
+        self.network: nn.Module = LanguageScorer(network, compute_dtype(settings.precision, device))
         lm = self._scorer.causal_lm
         if settings.gradient_checkpointing:
             enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
@@ -70,6 +74,9 @@ class LanguagePolicy:
         self.form, reason = choose_form(self._scorer, tokenizer, settings.encoding)
         if reason:
             warnings.warn(reason, stacklevel=2)
+        self.provides = frozenset({"likelihood", "tokens", "auxiliary", "weight"})
+        if self.form != "full":
+            self.provides |= OF_STATES if decoder_layers(lm) else OF_STATES - {"layers", "activations"}
 
     @classmethod
     def load(cls, settings: PolicySettings, *, seed: int = 0) -> LanguagePolicy:
@@ -100,16 +107,27 @@ class LanguagePolicy:
         """The causal language model (or ``PeftModel``), for generation."""
         return self._scorer.model
 
-    def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
+    def encode(self, comparisons: Sequence[Comparison], *, weigh: Weigh | None = None) -> list[Encoded]:
         """Token ids of comparisons, in order; what could not be used is in ``self.report``, made anew each call.
 
         The cost of a comparison is the number of tokens that its forward pass computes.
+
+        Args:
+            weigh: gives the tokens of the compared responses their ``weight``.
         """
         self.report = EncodingReport()
-        return [
-            Encoded(comparison, tuple(n for t in parts for n in t.lengths), sum(map(self._cost, parts)), parts)
-            for comparison, parts in self.encoder.encode(comparisons, self.report)
-        ]
+        encoded = []
+        for comparison, parts in self.encoder.encode(comparisons, self.report):
+            if weigh is not None:
+                try:
+                    parts = (weighed(self.tokenizer, comparison, parts[0], weigh), *parts[1:])
+                except Unusable as reason:
+                    self.report.encoded -= 1
+                    self.report.drop(str(comparison.source or comparison.id), str(reason))
+                    continue
+            lengths = tuple(n for tokens in parts for n in tokens.lengths)
+            encoded.append(Encoded(comparison, lengths, sum(map(self._cost, parts)), parts))
+        return encoded
 
     def _cost(self, tokens: Tokens) -> int:
         prompts = 1 if self.form == "shared" else len(tokens.responses)
@@ -128,16 +146,41 @@ class LanguagePolicy:
         """Nothing: the likelihood of a text is not random."""
         return None
 
-    def score(self, network: nn.Module, batch: Batch, draw: Draw) -> Scores:
+    def score(
+        self,
+        network: nn.Module,
+        batch: Batch,
+        draw: Draw,
+        *,
+        wants: frozenset[str] = frozenset(),
+        reference: Scores | None = None,
+    ) -> Scores:
         """Log-probability of every response token, in nats; ``extras["ids"]`` are the tokens.
 
         Args:
             network: ``self.network``, a copy of it, or either wrapped.
+            wants: further extras, of ``provides``.
+            reference: scores with ``states`` and ``head``, for ``kl``.
         """
-        inputs = {name: value for name, value in batch.inputs.items() if name != "response"}
-        logps, entropy = network(**inputs)
-        extras = {"ids": batch.inputs["targets"]} | ({} if entropy is None else {"entropy": entropy})
-        return Scores(logps.float(), batch.inputs["response"], extras)
+        inputs = {name: value for name, value in batch.inputs.items() if name not in ("response", "weight")}
+        if reference is not None and "kl" in wants:
+            inputs["reference"] = (reference.extras["states"], reference.head)
+        logps, found = network(wants=wants, **inputs)
+        extras = {"ids": batch.inputs["targets"], **found}
+        if "weight" in wants:
+            ones = torch.ones_like(logps, dtype=torch.float32)
+            extras["weight"] = batch.inputs.get("weight", ones)
+        head = unwrap(network).logits if "states" in wants else None
+        return Scores(logps.float(), batch.inputs["response"], extras, head)
+
+    def facts(self) -> dict[str, Any]:
+        """Of the model: ``width`` of a state, number of ``layers``, kinds of the columns of ``activations``."""
+        lm = self._scorer.causal_lm
+        return {
+            "width": int(lm.config.get_text_config().hidden_size),
+            "layers": len(decoder_layers(lm)),
+            "activations": kinds(lm),
+        }
 
     @contextmanager
     def sampling(self) -> Iterator[None]:

@@ -77,10 +77,10 @@ def _one_at_a_time(tokens: list[Tokens]) -> list[dict[str, Any]]:
 @contextmanager
 def _measuring(scorer: LanguageScorer) -> Iterator[nn.Parameter]:
     """Eval mode in the weights' own type; of all parameters only a small early one requires a gradient."""
-    dtype, entropy, training = scorer.dtype, scorer.entropy, scorer.training
+    dtype, training = scorer.dtype, scorer.training
     probe = _probe(scorer)
     flags = [(parameter, parameter.requires_grad) for parameter in scorer.parameters()]
-    scorer.dtype, scorer.entropy = torch.float32, False
+    scorer.dtype = torch.float32
     scorer.eval()
     for parameter, _ in flags:
         parameter.requires_grad_(parameter is probe)
@@ -90,7 +90,7 @@ def _measuring(scorer: LanguageScorer) -> Iterator[nn.Parameter]:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         scorer.train(training)
-        scorer.dtype, scorer.entropy = dtype, entropy
+        scorer.dtype = dtype
 
 
 def _probe(scorer: LanguageScorer) -> nn.Parameter:

@@ -38,10 +38,12 @@ class Tokens:
     Attributes:
         prompt: [P] int32, at least one.
         responses: int32, each at least one.
+        weights: float32, of each token of each response; empty where none were asked for.
     """
 
     prompt: np.ndarray
     responses: tuple[np.ndarray, ...]
+    weights: tuple[np.ndarray, ...] = ()
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -72,9 +72,9 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
     comparisons = comparisons[:limit]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     initial = open_policy(_plain_settings(config, config.model))
-    before = _evaluate(initial, initial, _objective(method, config), config, comparisons, device, show)
+    before = _evaluate(initial, initial, _objective(method, config, initial), config, comparisons, device, show)
     final = open_policy(_plain_settings(config, model))
-    trained = _objective(method, config)
+    trained = _objective(method, config, final)
     _restore(trained, run.path)
     after = _evaluate(final, initial, trained, config, comparisons, device, show)
     return {"before": before, "after": after, "data": name}
@@ -113,8 +113,12 @@ def _plain_settings(config: TrainConfig, model: str) -> Any:
     return PolicySettings(**(values | {"model": model, "lora": False, "gradient_checkpointing": False}))
 
 
-def _objective(method: Method, config: TrainConfig) -> Objective:
-    return method.build(method.configure(config.method_options))
+def _objective(method: Method, config: TrainConfig, policy: Policy) -> Objective:
+    from rather.training.learner import ready
+
+    objective = method.build(method.configure(config.method_options))
+    ready(method, objective, policy)
+    return objective
 
 
 def _restore(objective: Objective, folder: Path) -> None:
@@ -138,16 +142,18 @@ def _evaluate(
     device: torch.device,
     show: bool,
 ) -> dict[str, Any]:
+    from rather.objectives.base import wanted
     from rather.training.display import Display
     from rather.training.evaluation import evaluate
-    from rather.training.learner import Learner
+    from rather.training.learner import Learner, encode
 
-    encoded = policy.encode(comparisons)
+    encoded = encode(policy, objective, comparisons)
     if not encoded:
         fix = "a larger --max-length keeps longer ones; rather check DATA names each row and why"
         raise UserError("none of the comparisons can be encoded for this model", where=config.model, fix=fix)
     learner = Learner(policy, objective).to(device)
-    reference = _initial_reference(initial, device) if objective.needs_reference else _no_reference()
+    wants = wanted(objective)[1]
+    reference = _initial_reference(initial, device, wants) if objective.needs_reference else _no_reference()
     return evaluate(
         learner,
         policy,
@@ -166,10 +172,11 @@ def _no_reference() -> Any:
     return Still()
 
 
-def _initial_reference(initial: Policy, device: torch.device) -> Any:
+def _initial_reference(initial: Policy, device: torch.device, wants: frozenset[str]) -> Any:
     """The model before training as a reference, without a copy of it."""
     import torch
 
+    from rather.training.learner import asked
     from rather.training.references import Still, scoring_mode
 
     initial.network.to(device)
@@ -179,6 +186,6 @@ def _initial_reference(initial: Policy, device: torch.device) -> Any:
 
         def score(self, batch: Any, draw: Any) -> Any:
             with torch.no_grad(), scoring_mode(initial.network):
-                return initial.score(initial.network, batch, draw).detach()
+                return initial.score(initial.network, batch, draw, **asked(wants)).detach()
 
     return Initial()

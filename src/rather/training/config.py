@@ -59,7 +59,10 @@ class TrainConfig(PolicySettings):
         gt=0,
     )
     objective_learning_rate: float | None = setting(
-        None, "learning rate of the objective's own parameters; auto: 10 times that of the model", "Optimisation", gt=0
+        None,
+        "learning rate of the objective's own parameters; auto: as the method says, mostly 10 times that of the model",
+        "Optimisation",
+        gt=0,
     )
     lr_schedule: Literal["constant", "linear", "cosine"] = setting(
         "linear", "after warm-up: constant, or falling to 0", "Optimisation"

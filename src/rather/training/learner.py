@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from rather.objectives.base import Objective
+from rather.data.types import Comparison
+from rather.errors import UserError
+from rather.objectives.base import Objective, wanted
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import Scores
-from rather.policies.base import Batch, Draw, Policy
+from rather.policies.base import Batch, Draw, Encoded, Policy
+
+if TYPE_CHECKING:
+    from rather.methods.base import Method
 
 
 class Learner(nn.Module):
@@ -26,17 +31,45 @@ class Learner(nn.Module):
         self.network = policy.network
         self.objective = objective
         self.score = policy.score
+        self.wants, self.reference_wants = wanted(objective)
 
     def forward(
         self, batch: Batch, draw: Draw, reference: Scores | None = None, counts: Mapping[str, float] | None = None
     ) -> Any:
-        """The policy's ``Scores``; with ``counts``, (loss under these denominators, ``Outcome``, detached
-        ``Scores``)."""
-        scores = self.score(self.network, batch, draw)
+        """The network's ``Scores`` as a reference; with ``counts``, (loss under these denominators, ``Outcome``,
+        detached ``Scores``)."""
         if counts is None:
-            return scores
+            return self.score(self.network, batch, draw, **asked(self.reference_wants))
+        scores = self.score(self.network, batch, draw, **asked(self.wants, reference))
         outcome: Outcome = self.objective(scores, reference, batch.layout)
         return outcome.loss(counts), outcome, scores.detach()
+
+
+def asked(wants: frozenset[str], reference: Scores | None = None) -> dict[str, Any]:
+    """What ``Policy.score`` is told beside batch and draw; nothing where nothing is wanted."""
+    return {"wants": wants, "reference": reference} if wants else {}
+
+
+def ready(method: Method, objective: Objective, policy: Policy) -> None:
+    """Size an objective for a policy's model.
+
+    Raises:
+        UserError: it wants something of the scores that the policy does not provide.
+    """
+    own, of_reference = wanted(objective)
+    lacking = sorted((own | of_reference) - policy.provides - {"ids"})
+    if lacking:
+        what = f"the method {method.name!r} needs {', '.join(lacking)} of each token, which this model does not give"
+        fix = f"the model is a {policy.kind} model; choose another method or model"
+        raise UserError(what, where=f"--method {method.name}", fix=fix)
+    told: Any = policy
+    objective.prepare(told.facts() if hasattr(policy, "facts") else {})
+
+
+def encode(policy: Policy, objective: Objective, comparisons: Sequence[Comparison]) -> list[Encoded]:
+    """Comparisons in the policy's numbers, with the tokens weighted as the objective asks."""
+    encoder: Any = policy.encode
+    return encoder(comparisons) if objective.weigh is None else encoder(comparisons, weigh=objective.weigh)
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from rather.objectives.base import Objective
 from rather.training.config import TrainConfig
 
 
@@ -20,17 +21,20 @@ def auto_learning_rate(lora: bool, parameters: int) -> float:
     return 5e-6 if parameters < 1_000_000_000 else 1e-6
 
 
-def build_optimizer(network: nn.Module, objective: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Three groups: matrices (weight decay), vectors (none), the objective's own parameters (none, own rate)."""
+def build_optimizer(network: nn.Module, objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
+    """Matrices (weight decay) and vectors (none) of the network, and of the objective, which has its own rate and
+    decay."""
     if config.learning_rate is None:
         raise ValueError("the learning rate has to be resolved before the optimizer is built")
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     own = list(objective.parameters())
     rate = config.learning_rate
+    own_rate = config.objective_learning_rate or objective.rate_factor * rate
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.dim() > 1], "lr": rate, "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "lr": rate, "weight_decay": 0.0},
-        {"params": own, "lr": config.objective_learning_rate or 10 * rate, "weight_decay": 0.0},
+        {"params": [p for p in own if p.dim() > 1], "lr": own_rate, "weight_decay": objective.weight_decay},
+        {"params": [p for p in own if p.dim() <= 1], "lr": own_rate, "weight_decay": 0.0},
     ]
     groups = [{**group, "peak_lr": group["lr"]} for group in groups if group["params"]]
     if config.optimizer == "sgd":

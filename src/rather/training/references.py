@@ -7,8 +7,9 @@ it has them). ``draw`` is the policy's own: both see the same noise.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -19,7 +20,7 @@ from rather.errors import UserError
 from rather.objectives.scores import Scores
 from rather.policies.base import Batch, Draw, Policy
 from rather.training.config import ReferenceKind, TrainConfig
-from rather.training.learner import Learner
+from rather.training.learner import Learner, asked
 
 
 class Reference(Protocol):
@@ -65,13 +66,13 @@ class Frozen(Still):
 
     kind = "frozen"
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, wants: frozenset[str] = frozenset()) -> None:
+        self.policy, self.wants = policy, wants
         self.network = copy.deepcopy(policy.network).requires_grad_(False).eval()
 
     def score(self, batch: Batch, draw: Draw) -> Scores:
         with torch.no_grad():
-            return self.policy.score(self.network, batch, draw).detach()
+            return self.policy.score(self.network, batch, draw, **asked(self.wants)).detach()
 
 
 class AdaptersOff(Still):
@@ -88,9 +89,22 @@ class AdaptersOff(Still):
         with (
             torch.no_grad(),
             scoring_mode(self.learner),
-            self.policy.adapters_off(self.policy.network) or nullcontext(),
+            self._off(),
         ):
-            return self.learner(batch, draw).detach()
+            scores = self.learner(batch, draw).detach()
+        return scores if scores.head is None else replace(scores, head=self._without(scores.head))
+
+    def _off(self) -> AbstractContextManager[None]:
+        return self.policy.adapters_off(self.policy.network) or nullcontext()
+
+    def _without(self, head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The head as the reference has it; it is used while the policy is scored, with adapters on."""
+
+        def logits(states: Tensor) -> Tensor:
+            with self._off():
+                return head(states)
+
+        return logits
 
 
 class Averaged(Still):
@@ -157,16 +171,21 @@ def scoring_mode(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def choose(config: TrainConfig, needed: bool, has_adapters: bool, draws: bool) -> ReferenceKind:
+def choose(
+    config: TrainConfig, needed: bool, has_adapters: bool, draws: bool, wants: frozenset[str] = frozenset()
+) -> ReferenceKind:
     """The kind that ``auto`` stands for, and a check of one that was asked for.
 
     Args:
         needed: whether the objective compares with a reference.
         has_adapters: whether the network has adapters that can be switched off.
         draws: whether a score depends on noise, so that it cannot be computed once for all.
+        wants: what is wanted of the reference beside its scores; then the model itself has to be there, and stay as
+            it is: ``frozen`` or ``adapters``.
 
     Raises:
-        UserError: the objective needs a reference and none was allowed, or noisy scores were to be cached.
+        UserError: the objective needs a reference and none was allowed, noisy scores were to be cached, or a kind was
+            asked for that has no model at hand.
     """
     kind = config.reference
     if not needed:
@@ -177,14 +196,17 @@ def choose(config: TrainConfig, needed: bool, has_adapters: bool, draws: bool) -
     if kind == "cached" and draws:
         what = "scores of this policy depend on noise that is drawn anew, so they cannot be cached"
         raise UserError(what, where="--reference cached", fix="use frozen, or adapters with --lora")
+    if wants and kind not in ("auto", "frozen", "adapters"):
+        what = f"the method {config.method!r} needs {', '.join(sorted(wants))} of the reference, not only its scores"
+        raise UserError(what, where=f"--reference {kind}", fix="use frozen, or adapters with --lora")
     if kind == "auto":
-        return ("adapters" if has_adapters else "frozen") if draws else "cached"
+        return ("adapters" if has_adapters else "frozen") if draws or wants else "cached"
     return kind
 
 
-def build_copy(kind: ReferenceKind, policy: Policy) -> Frozen | None:
+def build_copy(kind: ReferenceKind, policy: Policy, wants: frozenset[str] = frozenset()) -> Frozen | None:
     """The part of a reference that has to exist before the network is wrapped or sharded."""
-    return Frozen(policy) if kind == "frozen" else None
+    return Frozen(policy, wants) if kind == "frozen" else None
 
 
 def build(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rather.errors import UserError
+from rather.objectives.base import wanted
 from rather.policies.base import Encoded, Policy
 from rather.training import (
     checkpoints,
@@ -28,7 +29,7 @@ from rather.training import world as worlds
 from rather.training.config import TrainConfig
 from rather.training.display import Display
 from rather.training.fit import Fit
-from rather.training.learner import Learner, count_parameters
+from rather.training.learner import Learner, count_parameters, encode, ready
 from rather.training.loop import Loop, seed_everything
 from rather.training.plan import Plan
 from rather.training.record import (
@@ -107,12 +108,13 @@ class Stages:
             self.policy = policy if policy is not None else open_policy(self.config)
         self.told = [str(w.message) for w in told if issubclass(w.category, UserWarning)]
         preflight.check_policy(self.method, self.policy.kind, self.policy.provides)
+        self.objective = self.method.objective(**self.config.method_options)
+        ready(self.method, self.objective, self.policy)
         self.train_set = self._encode(self.examples.train, "train")
         self.held_set = self._encode(self.examples.held, "eval") if self.examples.held else []
-        self.objective = self.method.objective(**self.config.method_options)
 
     def _encode(self, comparisons: list[Any], name: str) -> list[Encoded]:
-        encoded = self.policy.encode(comparisons)
+        encoded = encode(self.policy, self.objective, comparisons)
         report = getattr(self.policy, "report", None)
         if report is not None and hasattr(report, "summary"):
             self.examples.summary[name]["encoding"] = report.summary()
@@ -135,7 +137,8 @@ class Stages:
         probe = self.policy.collate(self.train_set[:1])
         draws = self.policy.draw(probe, 0) is not None
         adapters = self.policy.adapters_off(self.policy.network) is not None
-        kind = references.choose(self.config, self.objective.needs_reference, adapters, draws)
+        wants = wanted(self.objective)[1]
+        kind = references.choose(self.config, self.objective.needs_reference, adapters, draws, wants)
         rate = self.config.learning_rate
         if rate is None:
             rate = optimisation.auto_learning_rate(self.config.lora or adapters, self.parameters["total"])
@@ -215,7 +218,7 @@ class Stages:
         accelerator = finish.accelerator(self.config, self.output)
         self.device = accelerator.device
         seed_everything(self.config.seed, 1)
-        frozen = references.build_copy(self.config.reference, self.policy)
+        frozen = references.build_copy(self.config.reference, self.policy, wanted(self.objective)[1])
         learner = Learner(self.policy, self.objective)
         optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
         wrapped, optimizer = accelerator.prepare(learner, optimizer)
