@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: help quickstart test lint types format install docs clean
+.PHONY: help quickstart test lint types format install docs gallery clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## rewrite to the project's style
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(PIP) -e '.[docs]'
 	@$(BIN)/mkdocs build --strict
+
+gallery: $(VENV)/.dev ## write docs/methods.md anew from the methods' declarations
+	@$(BIN)/python -m rather.methods.gallery > docs/.methods.md && mv docs/.methods.md docs/methods.md
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis site build dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
 
     from rather.methods.base import Method
 
-PIPED_WIDTH = 150
-SHOWN = (-10, -4, -2, -1, 0, 1, 2, 4, 10)
+PIPED_WIDTH = 170
+PASSES = (
+    "passes: forward passes over each response in a step, policy + reference; a reference's text scores are computed "
+    "once and cached."
+)
+SHOWN = (-10, -5, -2, -1, 0, 1, 2, 5, 10)
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False) -> None:
@@ -32,16 +37,15 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="print everythi
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "also", "loss of a pair", "needs", "reference", "source"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "reference"))
+    for column in ("name", "also", "loss of a pair", "needs", "passes", "source"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for entry in cards:
         names = ", ".join(entry["aliases"])
-        reference = "yes" if entry["reference"] else "no"
-        needs = ", ".join(entry["needs"])
-        table.add_row(*_plain(entry["name"], names, entry["equation"], needs, reference, entry["source"]))
+        needs = ", ".join([*entry["needs"], *(["reference"] if entry["reference"] else [])])
+        table.add_row(*_plain(entry["name"], names, entry["equation"], needs, entry["passes"], entry["source"]))
     console = _console()
     console.print(table)
-    console.print("\nrather explain NAME tells what one does.", markup=False)
+    console.print(f"\n{PASSES}\nrather explain NAME tells what one does.", markup=False, highlight=False)
 
 
 def explain(
@@ -54,11 +58,14 @@ def explain(
     ] = None,
 ) -> None:
     """Tell what a method does: equation, options, needs, limits, and its push as the margin grows."""
+    from rather.methods.curve import undrawn
     from rather.methods.registry import get
 
     chosen, given = get(method), _options(option or [])
     chosen.configure(given)
     _check_picture(plot)
+    if plot is not None and (reason := undrawn(chosen, given)):
+        raise UserError(f"{chosen.name!r} has no curve of a single pair: {reason}", where="--plot")
     console = _console()
     _print_text(console, chosen)
     _print_options(console, chosen)
@@ -71,7 +78,7 @@ def explain(
 
 
 def _print_text(console: Console, method: Method) -> None:
-    from rather.methods.describe import card, docstring
+    from rather.methods.describe import card, docstring, limit, limits, meaning
 
     entry = card(method)
     console.print(f"{method.name}: {method.title}\n", style="bold", markup=False, highlight=False)
@@ -82,21 +89,19 @@ def _print_text(console: Console, method: Method) -> None:
         "also called": ", ".join(method.aliases) or "-",
         "needs": ", ".join(entry["needs"]),
         "reference": "yes" if entry["reference"] else "no",
-        "equals DPO": _limit(method),
+        "passes": entry["passes"],
+        "equals DPO": limit(method),
     }
     console.print()
     for name, value in rows.items():
         console.print(f"{name:>12}  {value}", markup=False, highlight=False)
+    for said in limits(method):
+        console.print(f"{'equals':>12}  {said}", markup=False, highlight=False)
     for name, reason in method.exceptions.items():
         console.print(f"{'does not hold':>12}  {name}: {reason}", markup=False, highlight=False)
-
-
-def _limit(method: Method) -> str:
-    if method.dpo_limit is None:
-        return "no"
-    values = ", ".join(f"{name}={value}" for name, value in method.dpo_limit.items())
-    reference = "" if "reference" in method.needs else ", with a constant reference"
-    return f"on a single pair{f' with {values}' if values else ''}{reference}"
+    if said := meaning(method):
+        console.print("\nin logic (arXiv 2412.17696; Mw, Ml: the model accepts winner, loser)", markup=False)
+        console.print(textwrap.indent(said, "  "), markup=False, highlight=False)
 
 
 def _print_options(console: Console, method: Method) -> None:
@@ -107,7 +112,7 @@ def _print_options(console: Console, method: Method) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("option", "default", "meaning"):
         table.add_column(column)
-    for entry in options(method):
+    for entry in options(method.options):
         default = "-" if entry["default"] is None else str(entry["default"])
         table.add_row(*_plain(entry["name"], default, entry["description"]))
     console.print()
@@ -117,8 +122,11 @@ def _print_options(console: Console, method: Method) -> None:
 def _print_behaviour(console: Console, method: Method, given: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from rather.methods.curve import behaviour, curve
+    from rather.methods.curve import behaviour, curve, undrawn
 
+    if reason := undrawn(method, given):
+        console.print(f"\nno curve of a single pair: {reason}", markup=False, highlight=False)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("scaled margin z", "loss", "chosen pushed up", "rejected pushed down"):
         table.add_column(column, justify="right")

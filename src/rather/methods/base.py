@@ -120,6 +120,15 @@ class PairOptions(EndsOptions):
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Another method that this one is under some options: equal losses on every batch."""
+
+    under: Mapping[str, Any]
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Method:
     """A method of preference optimization, declared.
 
@@ -129,6 +138,7 @@ class Method:
         source: arXiv id with equation number, or a description of the reference implementation.
         dpo_limit: options under which the objective of a single pair equals DPO with the same beta (DPO with a
             constant reference, where the method has none), or ``None`` when there are none.
+        limits: other methods that it is under some options.
         exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
         augment: (options, comparisons, seed) -> the comparisons with what the method adds to them (auxiliary
             responses, edges), before they are encoded; a function of each comparison and the seed alone.
@@ -144,6 +154,7 @@ class Method:
     aliases: tuple[str, ...] = ()
     citation: str = ""
     dpo_limit: Mapping[str, Any] | None = None
+    limits: tuple[Limit, ...] = ()
     exceptions: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Any, Sequence[Comparison], int], list[Comparison]] | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.labels import Smoothed
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
@@ -34,4 +34,5 @@ METHOD = Method(
     build=build,
     aliases=("conservative",),
     dpo_limit={"smoothing": 0.0},
+    limits=(Limit({"smoothing": 0.2}, "dpo", {"labels.smoothing": 0.2}),),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
 
@@ -34,5 +34,6 @@ METHOD = Method(
     needs=frozenset({"pairs"}),
     aliases=("contrastive",),
     dpo_limit={"sft": 0.0},
+    limits=(Limit({"sft": 0.0, "reduce": "mean"}, "simpo", {"gamma": 0.0, "beta": 0.1}),),
     exceptions={"margin_only": "the SFT term sees the winner's likelihood"},
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
@@ -35,4 +35,5 @@ METHOD = Method(
     options=Options,
     build=build,
     dpo_limit={"reduce": "sum"},
+    limits=(Limit({"beta": 2000.0}, "dpo", {"reduce": "mean", "beta": 2000.0}),),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
@@ -36,4 +36,5 @@ METHOD = Method(
     build=build,
     aliases=("sigmoid_norm", "ln_dpo"),
     dpo_limit={"reduce": "sum"},
+    limits=(Limit({"beta": 5.0}, "dpo", {"reduce": "mean", "beta": 5.0}),),
 )

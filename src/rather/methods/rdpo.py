@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.labels import FlipCorrected
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
@@ -33,4 +33,5 @@ METHOD = Method(
     build=build,
     aliases=("robust",),
     dpo_limit={"flip_rate": 0.0},
+    limits=(Limit({"flip_rate": 0.2}, "dpo", {"labels.flip_rate": 0.2}),),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rather.methods.base import Method, PairOptions, pairwise
+from rather.methods.base import Limit, Method, PairOptions, pairwise
 from rather.objectives.links import Logistic
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
@@ -36,4 +36,5 @@ METHOD = Method(
     build=build,
     needs=frozenset({"pairs"}),
     dpo_limit={"gamma": 0.0, "reduce": "sum"},
+    limits=(Limit({"gamma": 0.0, "reduce": "sum"}, "cpo", {"sft": 0.0, "beta": 2.0}),),
 )

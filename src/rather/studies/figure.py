@@ -27,7 +27,7 @@ def picture(study: Study, results: Results, colours: Mapping[str, str] = LIGHT) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style(colours)):
+    with matplotlib.rc_context(style(colours)):
         figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
         (study.plot or _panels(study))(results, figure)
@@ -36,7 +36,8 @@ def picture(study: Study, results: Results, colours: Mapping[str, str] = LIGHT) 
     return buffer.getvalue()
 
 
-def _style(colours: Mapping[str, str]) -> dict[Any, Any]:
+def style(colours: Mapping[str, str]) -> dict[Any, Any]:
+    """Settings of matplotlib for a theme's colours."""
     from cycler import cycler
 
     ink, soft, page = colours["ink"], colours["soft"], colours["page"]

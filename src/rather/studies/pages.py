@@ -7,9 +7,10 @@ from pathlib import Path
 import yaml
 
 from rather.errors import UserError
+from rather.report.markdown import table
 from rather.report.numbers import duration
 from rather.studies.figure import picture
-from rather.studies.report import markdown, reduced, table, write_bytes
+from rather.studies.report import markdown, reduced, write_bytes
 from rather.studies.runner import Finished
 from rather.training.record import check_writable, command, write_text
 

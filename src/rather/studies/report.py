@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rather.report import page, theme
+from rather.report.markdown import table
 from rather.report.numbers import duration, shown
 from rather.studies.base import Study
 from rather.studies.figure import picture
@@ -112,13 +113,6 @@ def markdown(done: Finished) -> str:
         f"Settings: {', '.join(f'{name} {shown(value)}' for name, value in done.settings)}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [header, *body]]
-    made = [f"| {' | '.join(row)} |" for row in escaped]
-    return [made[0], f"|{'---|' * len(header)}", *made[1:]]
 
 
 def rows(done: Finished) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,0 +1,90 @@
+"""The documentation's page of methods, made of their declarations: ``python -m rather.methods.gallery``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rather.methods.base import Method, PairOptions
+from rather.methods.curve import behaviour, undrawn
+from rather.methods.describe import card, docstring, limit, limits, meaning, options
+from rather.methods.registry import BUILT_IN
+from rather.report.markdown import table
+
+HEAD = """# Methods
+
+Every method that `rather train --method NAME` takes, as the library itself tells it; `rather explain NAME --plot NAME.png`
+prints one with its curve. This page is made by `make gallery`.
+
+Needs: what data and policy have to bring. Passes: forward passes over each response in a step, the policy's plus the
+reference's; text scores of a reference are computed once and cached.
+"""
+
+
+def page() -> str:
+    """The page as Markdown: a table of the library's own methods, then one section for each."""
+    known = BUILT_IN
+    rows = [(f"[{m.name}](#{m.name})", f"`{m.equation}`", _needs(m), card(m)["passes"], m.source) for m in known]
+    sections = [line for method in known for line in _section(method)]
+    overview = table(("Method", "Loss of a pair", "Needs", "Passes", "Source"), rows)
+    shared = ["", "## Options of every method of pairs", "", *_option_table([*options(PairOptions)])]
+    return "\n".join([HEAD, *overview, *shared, "", *sections]).rstrip() + "\n"
+
+
+def _section(method: Method) -> Iterator[str]:
+    yield f"## {method.name}\n\n{method.title}.{_also(method)}\n"
+    yield f"```text\n{docstring(method)}\n```\n"
+    facts = {"Needs": _needs(method), "Passes": card(method)["passes"], "Equals DPO": limit(method)}
+    yield from (f"- {name}: {value}" for name, value in facts.items())
+    yield from (f"- Equals {said}" for said in limits(method))
+    yield from (f"- Does not hold: {name}, since {reason}" for name, reason in method.exceptions.items())
+    yield ""
+    yield from _bullets("As the margin z of a pair grows:", [] if undrawn(method) else behaviour(method))
+    if said := meaning(method):
+        yield f"In logic (arXiv 2412.17696):\n\n```text\n{said}\n```\n"
+    yield from _options(method)
+
+
+def _options(method: Method) -> Iterator[str]:
+    """The method's own options: those of every method of pairs stand at the top of the page."""
+    shared = [*options(PairOptions)] if issubclass(method.options, PairOptions) else []
+    own = [one for one in options(method.options) if one not in shared]
+    if own:
+        yield from _option_table(own)
+    if shared:
+        yield (
+            ("\n" if own else "")
+            + "Options: [those of every method of pairs](#options-of-every-method-of-pairs)"
+            + (" too." if own else ".")
+        )
+    yield ""
+
+
+def _option_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    def default(one: Mapping[str, Any]) -> str:
+        return "" if one["default"] is None else f"`{one['default']}`"
+
+    return table(
+        ("Option", "Default", "Meaning"), [(f"`{one['name']}`", default(one), one["description"]) for one in entries]
+    )
+
+
+def _needs(method: Method) -> str:
+    return ", ".join(sorted(method.needs))
+
+
+def _also(method: Method) -> str:
+    return f" Also called {', '.join(f'`{name}`' for name in method.aliases)}." if method.aliases else ""
+
+
+def _bullets(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield f"{title}\n"
+        yield from (f"- {line}" for line in lines)
+        yield ""
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.write(page())
