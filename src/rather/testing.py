@@ -23,14 +23,21 @@ from rather.data.types import Comparison, Edge
 from rather.methods import dpo
 from rather.methods.base import Method
 from rather.objectives.base import Objective
+from rather.objectives.embedding import OnePlane
 from rather.objectives.scores import Layout, Scores
+
+FACTS: Mapping[str, object] = MappingProxyType({"width": 3, "layers": 2, "activations": ("resid", "attn", "mlp")})
+"""Of the model that the extras of a case are from."""
 
 ARXIV = re.compile(r"\b\d{4}\.\d{5}\b")
 
 
 @dataclass(frozen=True)
 class Case:
-    """Comparisons with the element scores of each response under policy and reference, in float64 and at most 0."""
+    """Comparisons with the element scores of each response under policy and reference, in float64 and at most 0.
+
+    Scores bring whatever extras an objective may want; they are functions of the case's own scores of each element.
+    """
 
     comparisons: tuple[Comparison, ...]
     policy: tuple[tuple[Tensor, ...], ...]
@@ -42,15 +49,30 @@ class Case:
         flat = [[row for index in which for row in side[index]] for side in (self.policy, self.reference)]
         lengths = [row.numel() for row in flat[0]]
         response = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        policy, reference = (Scores(torch.cat(rows), response) for rows in flat)
+        own, other = (torch.cat(rows) for rows in flat)
+        policy, reference = (Scores(x, response, _extras(x, y)) for x, y in ((own, other), (other, own)))
         return policy, reference, Layout.of([self.comparisons[index] for index in which], lengths)
+
+
+def _extras(own: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Numbers of the shapes and ranges that the extras of real scores have, for ``FACTS``."""
+    waves = torch.sin(own[:, None] * torch.arange(1.0, 10.0, dtype=own.dtype))
+    return {
+        "ids": (-100 * own).long(),
+        "weight": 1 + waves[:, 0].abs(),
+        "entropy": 1 + waves[:, 1],
+        "kl": (own - other).square() / 2,
+        "states": waves[:, :3],
+        "layers": waves[:, 3:].reshape(-1, 2, 3),
+        "activations": waves[:, 4:7],
+    }
 
 
 def make_case(sizes: Sequence[int], *, marks: bool = False, seed: int = 0, length: int | None = None) -> Case:
     """A random case.
 
     Args:
-        sizes: responses of each comparison; the first is the winner over all others.
+        sizes: responses of each comparison; the first is the winner over all others, and their scores fall.
         marks: mark the responses desirable and undesirable in turn and leave out the edges.
         length: elements of every response; 1 to 5 when left out.
     """
@@ -66,7 +88,8 @@ def make_case(sizes: Sequence[int], *, marks: bool = False, seed: int = 0, lengt
         edges = () if marks else tuple(Edge(0, loser, weight=1 + 0.25 * loser) for loser in range(1, size))
         desirable = tuple((index + k) % 2 == 0 for k in range(size)) if marks else ()
         responses = tuple(f"response {k}" for k in range(size))
-        comparisons.append(Comparison(f"case-{index}", "prompt", responses, edges, desirable))
+        scores = () if marks else tuple(1.5 / (index + 2) - 0.4 * k for k in range(size))
+        comparisons.append(Comparison(f"case-{index}", "prompt", responses, edges, desirable, scores))
         policy.append(tuple(elements(count) for count in counts))
         reference.append(tuple(elements(count) for count in counts))
     return Case(tuple(comparisons), tuple(policy), tuple(reference))
@@ -81,6 +104,15 @@ def cases(method: Method, *, length: int | None = None) -> Iterator[Case]:
         yield make_case([1, 1, 2, 1, 3], marks=True, seed=3, length=length)
 
 
+def objective_of(method: Method, **options: object) -> Objective:
+    """The method's objective under these options, as a function of the scores of a case."""
+    objective = method.objective(**options).eval()
+    objective.prepare(FACTS)
+    for parameter in objective.parameters():
+        parameter.data = parameter.data.double()
+    return OnePlane(objective, 0.1) if "embedding" in method.needs else objective
+
+
 def loss_of(objective: Objective, batch: tuple[Scores, Scores, Layout]) -> Tensor:
     policy, reference, layout = batch
     outcome = objective(policy, reference if objective.needs_reference else None, layout)
@@ -88,8 +120,11 @@ def loss_of(objective: Objective, batch: tuple[Scores, Scores, Layout]) -> Tenso
 
 
 def started(method: Method) -> Objective:
-    """The method's objective with defaults, after one optimizer step's observations."""
-    objective = method.objective()
+    """The method's objective with defaults, after one optimizer step's observations; its own parameters are moved."""
+    objective = objective_of(method)
+    generator = torch.Generator().manual_seed(8)
+    for parameter in objective.parameters():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     policy, reference, layout = make_case([2, 2, 2], seed=9).batch()
     with torch.no_grad():
         outcome = objective(policy, reference if objective.needs_reference else None, layout)
@@ -114,7 +149,7 @@ def check_declaration(method: Method) -> None:
     assert not missing, f"the docstring of the method's file does not name arXiv {', '.join(missing)}"
     undescribed = [name for name, field in method.options.model_fields.items() if not field.description]
     assert not undescribed, f"options without a description: {undescribed}"
-    reference = method.objective().needs_reference
+    reference = objective_of(method).needs_reference
     assert ("reference" in method.needs) == reference, f"needs a reference: {reference}, declared otherwise"
     method.configure(method.dpo_limit or {})
 
@@ -137,7 +172,7 @@ def check_direction(method: Method) -> None:
     policy, reference, layout = make_case([2], length=3).batch()
     elements = torch.full_like(policy.elements, -1.0).requires_grad_()
     batch = (replace(policy, elements=elements), replace(reference, elements=elements.detach()), layout)
-    (gradient,) = torch.autograd.grad(loss_of(method.objective(), batch), elements)
+    (gradient,) = torch.autograd.grad(loss_of(objective_of(method), batch), elements)
     win, lose = gradient[:3].sum(), gradient[3:].sum()
     assert win < lose, f"gradient {win:.3g} on the winner, {lose:.3g} on the loser"
 
@@ -146,7 +181,7 @@ def check_dpo_limit(method: Method) -> None:
     """The declared limit equals DPO pair by pair, in value and gradient."""
     if method.dpo_limit is None:
         return
-    limit = method.objective(**method.dpo_limit)
+    limit = objective_of(method, **method.dpo_limit)
     beta = vars(method.configure(method.dpo_limit)).get("beta", 0.1)
     plain = dpo.METHOD.objective(beta=beta)
     for index in range(6):
@@ -238,7 +273,10 @@ def check_packing(method: Method) -> None:
     for case in cases(method):
         policy, reference, layout = case.batch()
         order = torch.randperm(policy.response.numel(), generator=torch.Generator().manual_seed(6))
-        moved = [Scores(s.elements[order], s.response[order]) for s in (policy, reference)]
+        moved = [
+            Scores(s.elements[order], s.response[order], {name: rows[order] for name, rows in s.extras.items()})
+            for s in (policy, reference)
+        ]
         objective = started(method)
         same(loss_of(objective, (moved[0], moved[1], layout)), loss_of(objective, case.batch()), "loss")
 
@@ -266,7 +304,7 @@ def check_modality(method: Method) -> None:
 def check_state(method: Method) -> None:
     """Parameters and moving parts survive saving and loading."""
     for case in cases(method):
-        objective, copy = started(method), method.objective()
+        objective, copy = started(method), objective_of(method)
         copy.load_state_dict(load(save(objective.state_dict())))
         same(loss_of(copy, case.batch()), loss_of(objective, case.batch()), "loss after loading")
 

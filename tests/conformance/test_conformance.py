@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import rather
+from conformance import given
 from rather.methods import dpo
 from rather.methods.base import Method, PairOptions, pairwise
 from rather.methods.registry import methods
@@ -34,7 +35,10 @@ def test_exceptions_are_known_properties_with_a_reason(name: str) -> None:
     assert all(len(reason.split()) > 3 for reason in exceptions.values())
 
 
-@pytest.mark.parametrize("name", list(methods()))
+BESIDE = {name: table for name, table in VALUES["methods"].items() if "data" in table}
+
+
+@pytest.mark.parametrize("name", [name for name in methods() if name not in BESIDE])
 def test_values(name: str) -> None:
     """The loss of two pairs, worked out by hand in ``tests/vectors/methods.json``."""
     table = VALUES["methods"][name]
@@ -44,6 +48,20 @@ def test_values(name: str) -> None:
     torch.testing.assert_close(out.loss.item(), table["loss"], rtol=1e-9, atol=1e-11)
     if "per_pair" in table:
         torch.testing.assert_close(out.per_pair.tolist(), table["per_pair"], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", list(BESIDE))
+def test_values_beside_pairs(name: str) -> None:
+    """The loss of methods that need more than log-probabilities of pairs, which they refuse."""
+    table = BESIDE[name]
+    policy, reference, layout = getattr(given, table["data"])(VALUES[table["data"]])
+    out = methods()[name].objective(**table["options"])(policy, reference, layout)
+    torch.testing.assert_close(out.loss(layout.counts()).item(), table["loss"], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(out.per_edge.tolist(), table["per_edge"], rtol=1e-9, atol=1e-11)
+    pairs = {key: torch.tensor(value, dtype=torch.float64) for key, value in VALUES["pairs"].items()}
+    lengths = {key: pairs.pop(key).long() for key in ("chosen_lengths", "rejected_lengths")}
+    with pytest.raises(rather.UserError, match="needs the score|no embedding"):
+        rather.loss(name, **pairs, **lengths)
 
 
 def test_every_method_has_values() -> None:

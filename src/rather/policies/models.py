@@ -222,8 +222,34 @@ def load_causal_lm(
         UserError: the folder is not a causal language model, has no safetensors weights, or lacks some of the
             parameters (which would otherwise be drawn at random).
     """
-    import torch
     from transformers import AutoModelForCausalLM
+
+    return load_pretrained(
+        AutoModelForCausalLM,
+        name,
+        dtype,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+        adapter_trainable=adapter_trainable,
+    )
+
+
+def load_pretrained(
+    auto: Any,
+    name: str | ResolvedModel,
+    dtype: torch.dtype | str,
+    *,
+    adapter_trainable: bool,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    unused: str | None = None,
+) -> PreTrainedModel | PeftModel:
+    """What ``load_causal_lm`` does, for any ``auto`` class of transformers.
+
+    Args:
+        unused: prefix of parameters that may be absent, since nothing will use them.
+    """
+    import torch
 
     at = name if isinstance(name, ResolvedModel) else resolve(name)
     if isinstance(dtype, str) and dtype != "auto":
@@ -231,7 +257,7 @@ def load_causal_lm(
         if not isinstance(found, torch.dtype):
             raise UserError(f"unknown dtype {dtype!r}", fix=nearest(dtype, ["float32", "bfloat16", "float16", "auto"]))
         dtype = found
-    load: Any = AutoModelForCausalLM.from_pretrained  # its stub leaves out the pair that output_loading_info returns
+    load: Any = auto.from_pretrained  # its stub leaves out the pair that output_loading_info returns
     try:
         model, report = load(
             at.path_or_name,
@@ -244,7 +270,8 @@ def load_causal_lm(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"the model cannot be loaded: {_first_line(error)}", where=at.path_or_name) from error
-    missing = sorted({*report["missing_keys"], *(str(key[0]) for key in report.get("mismatched_keys", ()))})
+    absent = {key for key in report["missing_keys"] if unused is None or not key.startswith(unused)}
+    missing = sorted({*absent, *(str(key[0]) for key in report.get("mismatched_keys", ()))})
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UserError(f"{len(missing)} parameters are absent or misshapen: {shown}", where=at.path_or_name)

@@ -17,7 +17,10 @@ from rather.policies.settings import PolicySettings
 
 Factory = Callable[[PolicySettings], Policy]
 
-_factories: dict[str, str | Factory] = {"toy": "rather.policies.toys:open_toy"}
+_factories: dict[str, str | Factory] = {
+    "toy": "rather.policies.toys:open_toy",
+    "reward": "rather.policies.reward:open_reward",
+}
 
 
 def register_policy(prefix: str, factory: str | Factory) -> None:

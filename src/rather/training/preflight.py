@@ -118,6 +118,7 @@ def check_data(method: Method, comparisons: Sequence[Comparison], where: str) ->
         "lists": ("answers with an order", lambda c: bool(c.edges)),
         "marks": ("answers marked as desirable or not, or pairs", lambda c: bool(c.edges or c.desirable)),
         "targets": ("an answer to imitate", lambda c: bool(c.edges or any(c.desirable) or not c.desirable)),
+        "scores": ("several answers with a score each", lambda c: 1 < len(c.scores) == len(c.responses)),
     }
     for need, (words, has) in wanted.items():
         if need not in method.needs:
@@ -130,20 +131,26 @@ def check_data(method: Method, comparisons: Sequence[Comparison], where: str) ->
             raise UserError(what, where=where, fix=fix)
 
 
+OTHER_MODEL = {
+    "reward": "give --model reward:MODEL, or use rather fit-reward",
+    "embedding": "give --model 'reward:MODEL?head=gpm', or use rather fit-reward --head gpm",
+}
+"""Which model has what a method needs, where it is a matter of the model's name."""
+
+
 def check_policy(method: Method, kind: str, provides: frozenset[str]) -> None:
     """Raises a ``UserError`` when the method needs something that the policy's scores are not."""
     words = {
         "likelihood": "true log-probabilities, and a denoising error is only a bound of one",
         "tokens": "scores of single tokens",
         "auxiliary": "answers to prompts of its own making, and this model only scores what was compared",
+        "reward": "the rewards of a reward model",
+        "embedding": "a reward model that embeds answers",
     }
     for need, text in words.items():
         if need in method.needs and need not in provides:
-            raise UserError(
-                f"the method {method.name!r} needs {text}",
-                where=f"--method {method.name}",
-                fix=f"the model is a {kind} model; choose another method",
-            )
+            fix = f"the model is a {kind} model; {OTHER_MODEL.get(need, 'choose another method')}"
+            raise UserError(f"the method {method.name!r} needs {text}", where=f"--method {method.name}", fix=fix)
 
 
 def memory_mb(parameters: Mapping[str, int], reference: str, optimizer: str) -> float:

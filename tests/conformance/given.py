@@ -1,0 +1,43 @@
+"""The data of ``tests/vectors/methods.json`` that is not pairs of log-probabilities, as an objective sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rather.data.types import Comparison, Edge
+from rather.objectives.scores import Layout, Scores
+
+
+def groups(data: dict[str, Any]) -> tuple[Scores, Scores, Layout]:
+    """Responses with token log-probabilities under policy and reference, and a score each, in float64."""
+    comparisons, lengths = [], []
+    for number, scores in enumerate(data["scores"]):
+        edges = tuple(Edge(i, j) for i, a in enumerate(scores) for j, b in enumerate(scores) if a > b)
+        comparisons.append(Comparison(f"g{number}", "", ("",) * len(scores), edges, scores=tuple(scores)))
+        lengths += [len(tokens) for tokens in data["policy"][number]]
+    layout = Layout.of(comparisons, lengths)
+    response = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    policy, reference = (
+        Scores(vector([x for group in data[side] for tokens in group for x in tokens]), response)
+        for side in ("policy", "reference")
+    )
+    return policy, reference, replace(layout, value=vector([x for scores in data["scores"] for x in scores]))
+
+
+def embeddings(data: dict[str, Any]) -> tuple[Scores, None, Layout]:
+    """Pairs of embeddings with the weights of their planes and the probability of their order, in float64."""
+    pairs = len(data["chosen"])
+    ones = torch.ones(pairs, dtype=torch.long)
+    probability = vector([float("nan") if p is None else p for p in data["probability"]])
+    layout = replace(Layout.of_pairs(ones, ones), probability=probability)
+    extras = {"embedding": vector(data["chosen"] + data["rejected"]), "gate": vector(data["gate"] * 2)}
+    zeros = torch.zeros(2 * pairs, dtype=torch.float64)
+    return Scores(zeros, torch.arange(2 * pairs), extras), None, layout
+
+
+def vector(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
