@@ -15,6 +15,7 @@ ROOT = Path(rather.__file__).parent
 LAYERS = [
     ("errors", "paths", "stats"),
     ("data", "worlds"),
+    ("logic",),
     ("objectives",),
     ("policies",),
     ("sampling",),

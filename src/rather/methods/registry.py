@@ -108,11 +108,15 @@ def _load(entry: EntryPoint) -> Method:
 
 
 def get(name: str) -> Method:
-    """The method of this name or alias.
+    """The method of this name or alias; ``logic:FORMULA`` is one made of the formula.
 
     Raises:
-        UserError: no such method; names the nearest.
+        UserError: no such method, naming the nearest; or a formula that cannot be read or trained.
     """
+    if name.startswith("logic:"):
+        from rather.methods.logic import method_of  # sympy, which nothing else needs, is slow to load
+
+        return method_of(name)
     table = methods()
     if name in table:
         return table[name]

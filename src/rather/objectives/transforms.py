@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from rather.logic.counting import log_not
 
 
 def log_odds(logp: Tensor) -> Tensor:
@@ -14,8 +14,4 @@ def log_odds(logp: Tensor) -> Tensor:
     A probability that rounds to 1 counts as 1 - eps of the dtype, with gradient 0.
     """
     logp = logp.clamp(max=-torch.finfo(logp.dtype).eps)
-    # log(1 - exp(x)) by the form that keeps its digits on either side of log(1/2); the other one is fed a safe value.
-    near = logp > -math.log(2.0)
-    close = torch.log(-torch.expm1(torch.where(near, logp, torch.full_like(logp, -1.0))))
-    far = torch.log1p(-torch.exp(torch.where(near, torch.full_like(logp, -1.0), logp)))
-    return logp - torch.where(near, close, far)
+    return logp - log_not(logp)

@@ -1,0 +1,144 @@
+"""What the library's methods say, in logic (arXiv 2412.17696; the readings of methods outside that paper are ours).
+
+A method has a meaning when the loss of one pair is f(rho), rho the log ratio of two weighted counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rather.logic.lattice import place_of
+from rather.logic.notation import spelled
+from rather.logic.structure import Structure
+
+PREFIX = "logic:"
+LOGISTIC, SQUARE, HINGE = "-log sigma(beta rho)", "(rho - 1/(2 beta))^2", "max(0, 1 - beta rho)"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A method's meaning, or why it has none.
+
+    Attributes:
+        formula: the structure as ``rather.logic.notation`` spells it; ``None`` without a meaning.
+        f: the loss of a pair as a function of rho.
+        reduce: what a probability is: ``sum``, the sequence's; ``mean``, the geometric mean over its tokens.
+        options: of the method ``logic:FORMULA`` beside ``reduce``, under which it has the same loss of a pair; ``None``
+            where f is none of its links.
+        note: what the formula leaves out; without a meaning, the reason.
+    """
+
+    formula: str | None
+    f: str = LOGISTIC
+    reduce: Literal["sum", "mean"] = "sum"
+    options: Mapping[str, Any] | None = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def structure(self) -> Structure | None:
+        return None if self.formula is None else spelled(self.formula).structure
+
+    def describe(self) -> str:
+        """A few lines: the formula, the ratio that it compiles to, f, and its place among the named losses."""
+        structure = self.structure
+        if structure is None:
+            return f"none: {self.note}"
+        from rather.logic.printing import text_of
+
+        of = "a sequence" if self.reduce == "sum" else "a sequence, as the geometric mean over its tokens"
+        r = ", r of the reference" if structure.needs_reference else ""
+        rows = {
+            "formula": text_of(structure.core),
+            "given": text_of(structure.given),
+            "counted twice": text_of(structure.also),
+            "exp rho": structure.ratio(),
+            "loss": f"{self.f};  p: probability of {of}{r}",
+            "place": place_of(structure).describe(),
+            "note": self.note,
+        }
+        plain = {"given": "true", "counted twice": "false", "note": ""}
+        return "\n".join(f"{name}: {value}" for name, value in rows.items() if value != plain.get(name))
+
+
+def _dpo(
+    options: Mapping[str, Any], f: str = LOGISTIC, reduce: Literal["sum", "mean"] = "sum", note: str = ""
+) -> Meaning:
+    return Meaning("CPO; ref", f, reduce, {"beta": 0.1, **options}, note)
+
+
+def _none(reason: str) -> Meaning:
+    return Meaning(None, note=reason)
+
+
+_ENDS_APART = "the loss treats the two ends apart and is no function of one ratio"
+_BASELINE = "each response is judged alone, against a baseline of other responses"
+_SORTED = "pairs of a batch are compared with each other; on a single pair it is DPO"
+_SEVERAL = "several losers enter one loss, and each would be a proposition of its own; on a single pair it is DPO"
+
+MEANINGS: dict[tuple[str, ...], Meaning] = {
+    ("dpo", "sigmoid"): _dpo({}),
+    ("dpo_norm", "sigmoid_norm", "ln_dpo"): _dpo({"beta": 5.0}, reduce="mean"),
+    ("diffusion_dpo",): _dpo(
+        {"beta": 5000.0},
+        reduce="mean",
+        note="a surrogate: the scores are denoising errors, only a bound of log-probabilities",
+    ),
+    ("rdpo", "robust"): _dpo(
+        {"labels.flip_rate": 0.1},
+        "[(1-eps) l(rho) - eps l(-rho)] / (1-2 eps),  l = -log sigma(beta .)",
+        note="a flipped label exchanges the two counts",
+    ),
+    ("cdpo", "conservative"): _dpo(
+        {"labels.smoothing": 0.1},
+        "(1-eps) l(rho) + eps l(-rho),  l = -log sigma(beta .)",
+        note="a flipped label exchanges the two counts",
+    ),
+    ("ipo",): _dpo({"link": "square"}, SQUARE, "mean"),
+    ("hinge", "slic"): _dpo({"link": "hinge"}, HINGE, note="SLiC-HF itself has no reference: CPO"),
+    ("poly_dpo", "poly"): Meaning("CPO; ref", "-log p + alpha (1 - p),  p = sigma(beta rho)", options=None),
+    ("discopop",): Meaning(
+        "CPO; ref", "(1-m) l(rho) + m exp(-beta rho),  m = sigma(beta rho / temperature)", options=None
+    ),
+    ("exo_pair", "exo"): Meaning("CPO; ref", "KL of (q, 1-q) from (1-eps, eps),  q = sigma(beta rho)", options=None),
+    ("simpo",): Meaning(
+        "CPO",
+        "-log sigma(beta rho - gamma)",
+        "mean",
+        {"beta": 2.0, "gamma": 1.0},
+        "gamma stands for a constant reference",
+    ),
+    ("cpo", "contrastive"): Meaning("CPO", options={"beta": 0.1}, note="beside it, an SFT term on the winner"),
+    ("orpo",): Meaning("ORPO", reduce="mean", note="beside it, an SFT term on the winner"),
+    ("sft",): Meaning(
+        "CE", "-log sigma(rho) = -log p_w", "mean", note="the mean is over all tokens of a step, not over responses"
+    ),
+    ("nca_pair", "nca"): _none(_ENDS_APART),
+    ("sppo_hard", "sppo"): _none(_ENDS_APART),
+    ("apo_zero",): _none(_ENDS_APART),
+    ("apo_down",): _none(_ENDS_APART),
+    ("bco_pair", "bco"): _none(_BASELINE),
+    ("kto",): _none(_BASELINE),
+    ("aot", "aot_pair"): _none(_SORTED),
+    ("aot_unpaired",): _none(_SORTED),
+    ("sdpo", "softmax_dpo", "s_dpo"): _none(_SEVERAL),
+    ("dmpo", "mean_dpo"): _none(_SEVERAL),
+}
+"""Names of a method (its own first, then its aliases) -> meaning."""
+
+
+def formula_of(method: str) -> Meaning:
+    """The meaning of a method of the library, by name or alias, or of ``logic:FORMULA``.
+
+    A method without one, or unknown here, gets a ``Meaning`` whose formula is ``None`` and whose note says why.
+
+    Raises:
+        UserError: ``logic:`` with a formula that cannot be read.
+    """
+    if method.startswith(PREFIX):
+        return Meaning(spelled(method.removeprefix(PREFIX)).text, reduce="mean")
+    for names, meaning in MEANINGS.items():
+        if method in names:
+            return meaning
+    return _none(f"no meaning is declared for {method!r}")
