@@ -25,6 +25,21 @@ from rather.policies.settings import PolicySettings
 
 ITEMS, CONTEXTS, WIDTH = 12, 8, 6
 
+PARTS: dict[str, dict[str, Any]] = {
+    "power_dl": {"method": "power_dl", "gamma": 0.3, "eta": 0.01},
+    **{
+        f"dynamicpo-{k}": {"method": "dynamicpo", "model": "toy:shop", "data": f"world:shop?k={k}&users=60"}
+        for k in (1, 3, 7, 15)
+    },
+    "labels-of-lists": {
+        "method": "sdpo",
+        "labels.gamma": 0.3,
+        "model": "toy:shop",
+        "data": "world:shop?k=7&users=60",
+    },
+}
+"""Runs whose objective remembers something of each example, or selects among the edges of a list."""
+
 
 class Network(nn.Module):
     def __init__(self, *, adapters: bool = False, seed: int = 7) -> None:

@@ -31,6 +31,21 @@ def test_a_run_learns_what_the_data_says(tmp_path: Path) -> None:
     assert result.after["kl"] > 0.01
 
 
+def test_pairs_in_the_undesirable_set_are_counted(tmp_path: Path) -> None:
+    """A step up from a reference that orders pairs wrongly leads into the set; before it, and without one, none is."""
+    run = short(tmp_path / "run", epochs=1, learning_rate=0.003)
+    rows = metrics(run.output)
+    assert rows[0]["frac_in_U"] == 0.0
+    assert run.before["frac_in_U"] == 0.0
+    assert all(0 <= row["frac_in_U"] <= 1 for row in rows)
+    assert any(row["frac_in_U"] > 0 for row in rows)
+    evaluation = json.loads((run.output / "evaluation.json").read_text())
+    assert 0 < evaluation["after"]["frac_in_U"] <= 1 - run.after["accuracy/logps"]
+    free = short(tmp_path / "free", epochs=1, method="simpo")
+    assert "frac_in_U" not in metrics(free.output)[-1]
+    assert "frac_in_U" not in free.after
+
+
 @pytest.mark.parametrize("method", ["dpo", "rdpo"])
 @pytest.mark.parametrize("cutting", [{"micro_batch_size": 4}, {"micro_batch_size": 1}, {"max_tokens": 11}])
 def test_accumulation_changes_nothing(tmp_path: Path, method: str, cutting: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rather.training import checkpoints
+from training.catalogue import PARTS
 from training.runs import metrics, record, weights
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -78,10 +79,29 @@ def test_two_processes_equal_one(tmp_path: Path, options: dict[str, Any]) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["power_dl", "dynamicpo-15", "labels-of-lists"])
+def test_two_processes_have_one_set_of_moving_parts(tmp_path: Path, name: str) -> None:
+    options = {"sft": 0.0, **PARTS[name]}
+    run(tmp_path / "one", tmp_path / "cache", [], **options)
+    run(tmp_path / "two", tmp_path / "cache", two(), **options)
+    assert record(tmp_path / "two")["world_size"] == 2
+    assert_equal(tmp_path / "one", tmp_path / "two")
+    left, right = (checkpoints.latest(tmp_path / folder)[0] for folder in ("one", "two"))
+    assert left is not None
+    assert right is not None
+    tables = [found.tensors("objective") for found in (left, right)]
+    assert tables[0].keys() == tables[1].keys()
+    assert bool(tables[0]) is (name != "dynamicpo-15")
+    for entry, tensor in tables[0].items():
+        assert tensor.numel() > 30
+        assert float((tensor - tables[1][entry]).abs().max()) < 1e-5, entry
+
+
+@pytest.mark.slow
 def test_sharded_weights_equal_whole_ones(tmp_path: Path) -> None:
     """FSDP2 on two CPU processes; what it saves is whole, as one process saves it."""
     run(tmp_path / "one", tmp_path / "cache1", [])
-    run(tmp_path / "two", tmp_path / "cache2", two(), shard=True, named="catalogue:plain")
+    run(tmp_path / "two", tmp_path / "cache2", two(), shard=True, model="catalogue:plain")
     assert_equal(tmp_path / "one", tmp_path / "two")
     left, right = (checkpoints.latest(tmp_path / name)[0] for name in ("one", "two"))
     assert left is not None

@@ -24,7 +24,7 @@ from rather.objectives.outcome import Outcome
 from rather.objectives.preference import Preference
 from rather.training import checkpoints
 from rather.training.fit import Fit
-from training.catalogue import CataloguePolicy, comparisons
+from training.catalogue import PARTS, CataloguePolicy, comparisons
 from training.runs import metrics, record, short, weights
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -84,6 +84,33 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     again = short(tmp_path / "broken", policy=CataloguePolicy(dropout=0.3), resume=True, **options).output
     assert_same(whole, again)
     assert len(metrics(again)) == (3 if "logging_steps" in options else 8)
+
+
+def labels_in(output: Path) -> dict[str, Tensor]:
+    """The newest checkpoint's tensors of the objective."""
+    found, _ = checkpoints.latest(output)
+    assert found is not None
+    return dict(found.tensors("objective"))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_method_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Crash after step 5, two steps behind a checkpoint; the table of labels is what it was, and grows on."""
+    options = {"save_steps": 3, "micro_batch_size": 3, "learning_rate": 0.01, **PARTS[name]}
+    whole = short(tmp_path / "whole", **options).output
+    crash_after(5, monkeypatch)
+    with pytest.raises(Stop):
+        short(tmp_path / "broken", **options)
+    early = labels_in(tmp_path / "broken")
+    again = short(tmp_path / "broken", resume=True, **options).output
+    assert_same(whole, again)
+    one, other = labels_in(whole), labels_in(again)
+    assert one.keys() == other.keys() == early.keys()
+    assert bool(one) is ("label" in str(PARTS[name]) or name == "power_dl")
+    for entry, tensor in one.items():
+        assert torch.equal(tensor, other[entry])
+        assert 0 < early[entry].numel() < tensor.numel()
+    assert metrics(again)[-1]["loss"] != metrics(again)[0]["loss"]
 
 
 class Moving(Preference):

@@ -40,7 +40,8 @@ def main() -> None:
         shard_on_cpu()
     pause = options.pop("pause", 0.0)
     policy = CataloguePolicy(adapters=options.pop("adapters", False), dropout=options.pop("dropout", 0.0))
-    data = comparisons(options.pop("number", 40))
+    number = options.pop("number", 40)
+    data = options.pop("data", None) or comparisons(number)
     if pause:
         step = loop.Loop.step
 
@@ -49,10 +50,8 @@ def main() -> None:
             return step(self, number)
 
         loop.Loop.step = slow  # type: ignore[method-assign]
-    named = options.pop("named", None)  # a model that is opened by name, as sharded ones are again for saving
-    if named:
-        options["model"] = named
-    result = short(Path(options.pop("output")), policy=None if named else policy, data=data, **options)
+    # A model in the options is opened by name, as sharded ones are again for saving.
+    result = short(Path(options.pop("output")), policy=policy, data=data, **options)
     sys.exit(130 if result.status == "interrupted" else 0)
 
 
