@@ -16,7 +16,7 @@ from torch import Tensor
 from rather.errors import UserError
 from rather.methods.base import Method
 from rather.methods.registry import get
-from rather.objectives.base import Objective
+from rather.objectives.base import Objective, wanted
 from rather.objectives.labels import Soft
 from rather.objectives.outcome import Outcome
 from rather.objectives.preference import Preference
@@ -72,6 +72,7 @@ def loss(
     weight: Tensor | None = None,
     probability: Tensor | None = None,
     margin: Tensor | None = None,
+    extras: Mapping[str, tuple[Logps, Logps]] | None = None,
     **options: Any,
 ) -> LossOutput:
     """The loss of a method on a batch of pairs.
@@ -90,12 +91,17 @@ def loss(
         weight: [B] factors on the pairs' losses.
         probability: [B] probability that the label is right, for ``labels={"model": "soft"}``.
         margin: [B] how much better the chosen response is, for ``margin_scale=...``.
+        extras: further values of each token, (chosen, rejected) in the shape of the log-probabilities: ``weight`` for
+            methods that weigh tokens (1 when left out), ``kl`` (``Scores.extras``) for those that need it.
         options: of the method; nested ones as ``labels={"flip_rate": 0.1}`` or under dotted names.
 
     Raises:
         UserError: an unknown method or option, shapes that do not fit, or something needed that is missing.
     """
     spec = get(method) if isinstance(method, str) else method
+    if "auxiliary" in spec.needs:
+        fix = "train it with rather train, or give its objective Scores and a Layout that hold them"
+        raise UserError(f"{spec.name!r} has terms over responses of its own making", where="method", fix=fix)
     objective = spec.objective(**options)
     _check_columns(spec, objective, probability=probability, margin=margin)
     sides = [_side("chosen", chosen, chosen_mask, chosen_lengths)]
@@ -103,6 +109,7 @@ def loss(
         sides.append(_side("rejected", rejected, rejected_mask, rejected_lengths))
     _check_sides(spec, objective, sides)
     policy, lengths = _joined(sides)
+    policy = _with_extras(spec, objective, policy, sides, dict(extras or {}), (chosen_mask, rejected_mask))
     layout = _layout(spec, lengths, [side.size for side in sides], weight, probability, margin)
     reference = None
     if objective.needs_reference:
@@ -187,6 +194,35 @@ def _reference(method: Method, sides: list[_Side], given: list[tuple[Logps | Non
             raise UserError("its responses have other numbers of tokens than the policy's", where=name)
         parsed.append(own)
     return _joined(parsed)[0].detach()
+
+
+def _with_extras(
+    method: Method,
+    objective: Objective,
+    policy: Scores,
+    sides: list[_Side],
+    given: dict[str, tuple[Logps, Logps]],
+    masks: tuple[Tensor | None, Tensor | None],
+) -> Scores:
+    """The policy's scores with what else the objective wants of each token."""
+    own, of_reference = wanted(objective)
+    inside = of_reference - (frozenset({"states"}) if "kl" in own else frozenset())
+    if inside:
+        fix = "train it with rather train, or give its objective Scores that carry them"
+        raise UserError(f"{method.name!r} looks at the reference model's {', '.join(sorted(inside))}", fix=fix)
+    if lacking := own - given.keys() - {"ids", "weight"}:
+        what = f"{method.name!r} needs {', '.join(sorted(lacking))} of each token"
+        raise UserError(what, where="extras", fix="pass extras={NAME: (chosen, rejected)}, in the shape of those")
+    if unused := sorted(given.keys() - own):
+        raise UserError(f"{method.name!r} does not look at {unused[0]} under these options", where="extras")
+    found = {}
+    for name, values in given.items():
+        parsed = [_side(name, side, mask, None) for side, mask in zip(values, masks, strict=True)]
+        flat, _ = _joined(parsed)
+        if len(parsed) != len(sides) or not torch.equal(flat.response, policy.response):
+            raise UserError("has other numbers of tokens than the log-probabilities", where=f"extras[{name!r}]")
+        found[name] = flat.elements
+    return replace(policy, extras=found)
 
 
 def _layout(

@@ -16,7 +16,10 @@ from rather.errors import UserError, nearest
 COMMANDS = {
     "quickstart": "Align a small model on built-in preferences: the whole way in a few minutes.",
     "check": "Is my data sound? Format, broken rows, duplicates, leaks, length bias.",
+    "rationales": "Let a model write why each chosen answer is the better one.",
     "train": "Train a model on preferences.",
+    "fit-reward": "Fit a reward model to preferences.",
+    "sample": "Sample a model's own responses and score them: data for gpo and pad.",
     "evaluate": "What did the model learn? Ranking, margins, divergence, answers.",
     "chat": "Talk to a trained model, or to it and the model before side by side.",
     "report": "Rebuild the report of a run.",
@@ -26,7 +29,7 @@ COMMANDS = {
 }
 """Command -> its line in ``rather --help``; ``rather.cli.<command>`` holds a function of that name."""
 
-MODULES = {"explain": "methods"}
+MODULES = {"explain": "methods", "fit-reward": "fit_reward"}
 """Commands that share another one's module."""
 
 

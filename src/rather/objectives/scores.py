@@ -21,8 +21,11 @@ from rather.data.types import ROLES, Comparison, Role
 
 Reduction = Literal["sum", "mean"]
 
-UNITS = ("edges", "lists", "responses", "marked", "elements", "target_elements", "targets", *ROLES)
-"""What terms are means over. A role counts its groups; the others count what was compared, without auxiliaries."""
+ROLE_ELEMENTS = tuple(f"{role}_elements" for role in ROLES)
+
+UNITS = ("edges", "lists", "responses", "marked", "elements", "target_elements", "targets", *ROLES, *ROLE_ELEMENTS)
+"""What terms are means over. A role counts its groups, with ``_elements`` the elements of its responses; the others count
+what was compared, without auxiliaries."""
 
 
 def stable_key(identifier: str) -> int:
@@ -135,6 +138,7 @@ class Layout:
     def counts(self) -> dict[str, float]:
         """How many of each unit the layout holds; summed over a whole optimizer step these are the denominators."""
         targets, compared = self.targets(), self.lengths[self.compared]
+        of_roles = {role: self.auxiliary.of_role(role) for role in ROLES}
         return {
             "edges": float(self.edges),
             "lists": float(self.edge_list.unique().numel()),
@@ -143,7 +147,8 @@ class Layout:
             "elements": float(compared.sum()),
             "target_elements": float(self.lengths[targets].sum()),
             "targets": float(targets.numel()),
-            **{role: float(self.auxiliary.of_role(role).groups) for role in ROLES},
+            **{role: float(found.groups) for role, found in of_roles.items()},
+            **{f"{role}_elements": float(self.lengths[found.response].sum()) for role, found in of_roles.items()},
         }
 
     def to(self, device: torch.device | str) -> Layout:

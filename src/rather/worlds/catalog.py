@@ -48,7 +48,7 @@ class World:
 WORLDS = {
     "instructions": World(
         "rather.worlds.instructions.comparisons:load_query",
-        "instructions that a program can check (text; options: split)",
+        "instructions that a program can check (text; options: split, rationale)",
         "rather.worlds.instructions.comparisons:answer_check",
     ),
     "points": World(
