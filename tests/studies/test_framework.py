@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,6 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def _with_run(function: object) -> Study:
-    from dataclasses import replace
-
     return replace(STUDY, run=function)  # type: ignore[arg-type]
 
 
@@ -179,7 +178,9 @@ def test_overview_links_every_study(tmp_path: Path) -> None:
 def test_documentation_takes_the_study_as_declared_only(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="as declared"):
         pages.write(run_it(tmp_path / "run", seeds=2), tmp_path / "docs")
-    assert not (tmp_path / "docs").exists()
+    with pytest.raises(UserError, match="as declared"):
+        command("rdpo", tiny=True, out=tmp_path / "tiny", docs=tmp_path / "docs")
+    assert not (tmp_path / "docs").exists() and not (tmp_path / "tiny").exists(), "refused before anything is run"
     pages.write(run_it(tmp_path / "run"), tmp_path / "docs")
     index = (tmp_path / "docs" / "index.md").read_text()
     assert "| [made-up](made-up.md) | b is ahead of a | supported | arXiv 0000.00000 |" in index
@@ -197,6 +198,33 @@ def test_command_runs_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     saved = json.loads((tmp_path / "study.json").read_text())
     assert (saved["settings"]["newton_steps"], saved["settings"]["prompts"]) == (3, 20)
     assert saved["seeds"] == [0]
+
+
+def test_all_writes_one_page_of_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    incomplete = replace(STUDY, slug="incomplete", requires=("no_such_package",))
+    monkeypatch.setattr("rather.studies.registry.studies", lambda: {"made-up": STUDY, "incomplete": incomplete})
+    command(everything=True, out=tmp_path)
+    printed = capsys.readouterr()
+    assert "left out: incomplete (needs no_such_package)" in printed.err
+    assert str(tmp_path / "index.html") in printed.out
+    assert (tmp_path / "made-up" / "study.html").is_file() and not (tmp_path / "incomplete").exists()
+
+
+def test_a_run_leaves_the_number_of_threads(tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def threads(settings: Settings, seed: int) -> Rows:
+        seen.append(torch.get_num_threads())
+        return run(settings, seed)
+
+    torch.set_num_threads(2)
+    try:
+        runner.run_study(_with_run(threads), tmp_path, Settings(), seeds=1, show=False)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_list_names_every_study(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,8 +258,6 @@ def test_mistakes_are_told(
 
 
 def test_missing_packages_are_named(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     with pytest.raises(UserError, match="no_such_package"):
         runner.run_study(replace(STUDY, requires=("no_such_package",)), tmp_path, Settings(), show=False)
 

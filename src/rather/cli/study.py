@@ -10,6 +10,7 @@ import typer
 from rather.errors import UserError
 
 if TYPE_CHECKING:
+    from rather.studies.base import Study
     from rather.studies.runner import Finished
 
 FOLDER = Path("runs") / "studies"
@@ -41,17 +42,30 @@ def study(
         raise UserError("--set belongs to one study", where="--set", fix="give the study's name instead of --all")
     from rather.studies import pages, registry, report, runner
 
-    chosen = list(registry.studies().values()) if slug is None else [registry.get(slug)]
+    chosen = _all() if slug is None else [registry.get(slug)]
+    settings = {one.slug: one.configure(_settings(sets or []), tiny=tiny) for one in chosen}
+    for one in chosen if docs else []:
+        pages.check(one, settings[one.slug], seeds or one.seeds, docs or Path())
     done: dict[str, Finished] = {}
     for one in chosen:
-        settings = one.configure(_settings(sets or []), tiny=tiny)
         folder = (out or FOLDER) / one.slug if everything else out or FOLDER / one.slug
-        done[one.slug] = runner.run_study(one, folder, settings, seeds=seeds, fresh=fresh)
+        done[one.slug] = runner.run_study(one, folder, settings[one.slug], seeds=seeds, fresh=fresh)
         _print(done[one.slug], report.write(done[one.slug], folder))
         if docs:
             pages.write(done[one.slug], docs)
     if everything:
         typer.echo(report.overview(done, out or FOLDER))
+
+
+def _all() -> list[Study]:
+    """Every study whose packages are installed; names the others."""
+    from rather.studies import registry, runner
+
+    found = list(registry.studies().values())
+    for one in found:
+        if gone := runner.missing(one):
+            typer.echo(f"left out: {one.slug} (needs {', '.join(gone)})", err=True)
+    return [one for one in found if not runner.missing(one)]
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

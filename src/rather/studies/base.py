@@ -108,6 +108,8 @@ class Study:
         seeds: how many seeds make the study.
         rule: from judged criteria to the verdict; its docstring says it in words.
         plot: draws results on an empty figure, in the colours and fonts that are set; bars by default.
+        threads: of torch while a seed runs. One is fastest for small worlds and makes sums the same on every machine;
+            ``None`` leaves torch's own number.
         requires: packages beyond the library's own that must be importable.
     """
 
@@ -123,6 +125,7 @@ class Study:
     seeds: int = 5
     rule: Callable[[Sequence[Judged]], Verdict] = standard_rule
     plot: Callable[[Results, Figure], None] | None = None
+    threads: int | None = 1
     requires: tuple[str, ...] = ()
 
     @property

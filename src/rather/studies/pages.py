@@ -9,25 +9,31 @@ import yaml
 from rather.errors import UserError
 from rather.report.markdown import table
 from rather.report.numbers import duration
+from rather.studies.base import Study, StudySettings
 from rather.studies.figure import picture
-from rather.studies.report import markdown, reduced, write_bytes
+from rather.studies.report import declared, markdown, write_bytes
 from rather.studies.runner import Finished
-from rather.training.record import check_writable, command, write_text
+from rather.training.record import check_writable, write_text
 
 INDEX = "index.md"
 
 
-def write(done: Finished, folder: Path) -> Path:
-    """Write ``SLUG.md`` and ``SLUG.png``, and the index anew; the path of the page.
+def check(study: Study, settings: StudySettings, seeds: int, folder: Path) -> None:
+    """Refuse a run whose numbers do not belong into the documentation, before it is run.
 
     Raises:
-        UserError: the settings or seeds are not the study's own, whose numbers alone belong into the documentation.
+        UserError: the settings or seeds are not the study's own, or the folder cannot be written.
     """
-    study = done.study
-    if reduced(done):
+    if not declared(study, settings, seeds):
         fix = f"run `rather study {study.slug} --docs {folder}` without --tiny, --set and fewer --seeds"
         raise UserError("only the study as declared goes into the documentation", where="--docs", fix=fix)
     check_writable(folder)
+
+
+def write(done: Finished, folder: Path) -> Path:
+    """Write ``SLUG.md`` and ``SLUG.png``, and the index anew; the path of the page. Raises as ``check`` does."""
+    study = done.study
+    check(study, done.settings, len(done.results.seeds), folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{study.slug}.md"
     write_bytes(path.with_suffix(".png"), picture(study, done.results))
@@ -55,7 +61,7 @@ def page(done: Finished) -> str:
             study.text,
             "```",
             "",
-            f"Made by `{command()}` in {duration(done.seconds)}.",
+            f"Made by `rather study {study.slug} --docs docs/studies` in {duration(done.seconds)}.",
             "",
         ]
     )

@@ -11,7 +11,7 @@ from typing import Any
 from rather.report import page, theme
 from rather.report.markdown import table
 from rather.report.numbers import duration, shown
-from rather.studies.base import Study
+from rather.studies.base import Study, StudySettings
 from rather.studies.figure import picture
 from rather.studies.results import Estimate, Results
 from rather.studies.runner import Finished
@@ -76,8 +76,12 @@ def _estimates(results: Results, cell: str) -> dict[str, dict[str, Any]]:
 
 def reduced(done: Finished) -> bool:
     """Whether the settings or the number of seeds are less or other than what the study declares."""
-    study = done.study
-    return done.settings != study.configure({}) or len(done.results.seeds) < study.seeds
+    return not declared(done.study, done.settings, len(done.results.seeds))
+
+
+def declared(study: Study, settings: StudySettings, seeds: int) -> bool:
+    """Whether a run is the study as declared: its own settings, and at least its own number of seeds."""
+    return settings == study.configure({}) and seeds >= study.seeds
 
 
 def rule_text(study: Study) -> str:

@@ -47,20 +47,20 @@ class Estimate:
 
     def text(self) -> str:
         if not math.isfinite(self.high - self.low):
-            return f"{self.what}: {self.mean:.4g} (no interval)"
-        return f"{self.what}: {self.mean:.4g} ({self.low:.4g} to {self.high:.4g})"
+            return f"{self.what}: {self.mean:.3g} (no interval)"
+        return f"{self.what}: {self.mean:.3g} ({self.low:.3g} to {self.high:.3g})"
 
     def above(self, bound: float) -> Finding:
         """Holds when the whole interval lies above ``bound``."""
-        return Finding(self.low > bound, f"{self.text()}, asked above {bound:.4g}")
+        return Finding(self.low > bound, f"{self.text()}, asked above {bound:.3g}")
 
     def below(self, bound: float) -> Finding:
         """Holds when the whole interval lies below ``bound``."""
-        return Finding(self.high < bound, f"{self.text()}, asked below {bound:.4g}")
+        return Finding(self.high < bound, f"{self.text()}, asked below {bound:.3g}")
 
     def within(self, low: float, high: float) -> Finding:
         """Holds when the whole interval lies between the bounds: equal up to that tolerance."""
-        return Finding(low <= self.low and self.high <= high, f"{self.text()}, asked {low:.4g} to {high:.4g}")
+        return Finding(low <= self.low and self.high <= high, f"{self.text()}, asked {low:.3g} to {high:.3g}")
 
 
 def estimate(values: Sequence[float], what: str = "") -> Estimate:

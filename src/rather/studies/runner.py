@@ -61,7 +61,9 @@ def run_study(
     Raises:
         UserError: a package that the study needs is missing, or the folder cannot be written.
     """
-    _check_packages(study)
+    if gone := missing(study):
+        fix = f"install {', '.join(gone)}"
+        raise UserError(f"needs packages that are not installed: {', '.join(gone)}", where=study.slug, fix=fix)
     check_writable(folder)
     (folder / "seeds").mkdir(parents=True, exist_ok=True)
     count, print_of_run = study.seeds if seeds is None else seeds, fingerprint(study, settings)
@@ -81,6 +83,11 @@ def run_study(
     return Finished(study, settings, results, judged, verdict, seconds)
 
 
+def missing(study: Study) -> list[str]:
+    """Packages that the study needs and that are not installed."""
+    return [name for name in study.requires if find_spec(name) is None]
+
+
 def fingerprint(study: Study, settings: StudySettings) -> str:
     """What a seed's numbers depend on besides the seed."""
     source = inspect.getsource(inspect.getmodule(study.run) or study.run)
@@ -90,20 +97,25 @@ def fingerprint(study: Study, settings: StudySettings) -> str:
 
 def _run_seed(study: Study, settings: StudySettings, seed: int) -> dict[str, Any]:
     start = time.perf_counter()
-    with _seeded(seed):
+    with _torch(seed, study.threads):
         rows = study.run(settings, seed)
     seconds = time.perf_counter() - start
     return {"seed": seed, "seconds": round(seconds, 3), "rows": _encoded(study, rows)}
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator seeded, so that a new module's weights depend on the seed alone; then as before."""
+def _torch(seed: int, threads: int | None) -> Iterator[None]:
+    """Torch's global generator seeded, so that a new module's weights depend on the seed alone; then all as before."""
     import torch
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _encoded(study: Study, rows: Rows) -> dict[str, dict[str, Any]]:
@@ -127,10 +139,3 @@ def _number(value: Any) -> float:
     if found is None:
         raise UserError(f"{value!r} is no number", where="a seed's file", fix="run the study again with --fresh")
     return found
-
-
-def _check_packages(study: Study) -> None:
-    missing = [name for name in study.requires if find_spec(name) is None]
-    if missing:
-        fix = f"install {', '.join(missing)}"
-        raise UserError(f"needs packages that are not installed: {', '.join(missing)}", where=study.slug, fix=fix)
