@@ -1,0 +1,123 @@
+"""``docs/benchmarks.md`` from the numbers that are there: ``python -m benchmarks.page [OUT]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page_peers, plots
+from rather.report.numbers import shown
+from rather.studies.report import table
+from rather.training.record import read_json, write_text
+
+HEAD = """# Benchmarks
+
+This page is written by the commands below from the numbers beside it (`benchmarks/*.json`, every raw value); nothing
+on it is typed by hand. Every contender trains the same model on the same token ids in the same batches, in a process
+of its own, in turns with the others. Seconds of one machine mean little elsewhere; ratios mean more.
+"""
+
+
+def build(out: Path) -> Path:
+    """Write the pictures and the page of every JSON file in ``out/benchmarks``; returns the page's path."""
+    folder = out / "benchmarks"
+    sections: dict[str, Callable[[Mapping[str, Any], Path], list[str]]] = {
+        "peers": page_peers.section,
+        "curves": _curves,
+        "ablation": _ablation,
+        "growth": _growth,
+    }
+    lines = [HEAD]
+    for name, section in sections.items():
+        found = read_json(folder / f"{name}.json")
+        if found:
+            lines += section(found, folder)
+    write_text(out / "benchmarks.md", "\n".join(lines).rstrip() + "\n")
+    return out / "benchmarks.md"
+
+
+def _curves(found: Mapping[str, Any], folder: Path) -> list[str]:
+    picture = plots.save(folder, "curves", (9, 3.2), plots.curves(found))
+    steps = len(found["results"]["rather"]["steps"])
+    return [
+        "## Loss curves",
+        "",
+        f"{steps} steps of {found['batch']} pairs ({found['pairs']}, at most {found['max_length']} tokens) with "
+        f"{found['model']} in {found['precision']}, AdamW, linear schedule from {shown(found['learning_rate'])}: the "
+        f"largest difference of the two losses in any step is **{shown(found['difference'], 2)}** "
+        f"(tolerance {shown(found['tolerance'])}).",
+        "",
+        picture,
+        "",
+        *page_peers.footer(found),
+    ]
+
+
+def _ablation(found: Mapping[str, Any], folder: Path) -> list[str]:
+    rows = [(found["titles"][name], *_rung(found, name)) for name in found["results"]]
+    picture = plots.save(folder, "ablation", (9, 0.9 + 0.28 * len(rows)), plots.ablation(found, rows))
+    on_ladder = len(found["ladder"])
+    body = [
+        (title, f"{cpu:.2f}", f"{memory:,.0f}") for title, cpu, memory in rows
+    ]  # the ladder first, as the command runs it
+    data = found["data"]
+    return [
+        "## What each part is worth",
+        "",
+        f"Steps of {found['batch']} pairs ({found['pairs']}, prompt {data['prompt_tokens']:.0f} and answers "
+        f"{data['answer_tokens']:.0f} tokens on average) with {found['model']}, all weights; the fast type is "
+        f"{found['precision']}. Median over {len(next(iter(found['results'].values())))} repeats.",
+        "",
+        *table(("ladder", "CPU s per pair", "MB above the loaded model"), body[:on_ladder]),
+        "",
+        *(table(("everything, but", "CPU s per pair", "MB above the loaded model"), body[on_ladder:])
+          if body[on_ladder:] else []),
+        "",
+        picture,
+        "",
+        *page_peers.footer(found),
+    ]  # fmt: skip
+
+
+def _rung(found: Mapping[str, Any], name: str) -> tuple[float, float]:
+    from benchmarks.compare import Spread, step_seconds
+
+    results = found["results"][name]
+    cpu = Spread.of(step_seconds(each, "cpu", found["warmup"]) for each in results).median / found["batch"]
+    return cpu, Spread.of(each["memory"]["above"] for each in results).median
+
+
+def _growth(found: Mapping[str, Any], folder: Path) -> list[str]:
+    picture = plots.save(folder, "growth", (3.1 * len(found["axes"]), 5), plots.growth(found))
+    body = [
+        (
+            axis["title"],
+            form,
+            f"{axis['slopes'][form]['cpu']:.2f}",
+            f"{axis['slopes'][form]['memory']:.2f}",
+            f"{axis['forms'][form][-1]['cpu']:.2f}",
+            f"{axis['forms'][form][-1]['memory']:,.0f}",
+        )
+        for axis in found["axes"].values()
+        for form in axis["forms"]
+    ]
+    header = ("axis", "form", "exponent of time", "exponent of memory", "CPU s at the end", "MB at the end")
+    return [
+        "## Growth",
+        "",
+        f"A random Llama of width {found['model']['hidden_size']}, {found['precision']}; time of a step and peak memory "
+        f"above the loaded model, with exponents fitted to the largest {found['fitted']} sizes. `plain` is padded, "
+        "with whole logits.",
+        "",
+        *table(header, body),
+        "",
+        picture,
+        "",
+        *page_peers.footer(found),
+    ]
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1] if len(sys.argv) > 1 else "docs")))

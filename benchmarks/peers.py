@@ -1,0 +1,130 @@
+"""``rather`` and TRL's DPOTrainer side by side: same pairs, tokens, loss, optimizer and batches, in turns.
+
+    python -m benchmarks.peers --pairs pairs.jsonl
+
+Every contender runs in a process of its own, once in each repeat, in an order that changes from repeat to repeat.
+Ratios are taken within a repeat. The command fails when the losses of the contenders differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import command, compare, tokens
+from benchmarks.cases import CASES, Case
+from benchmarks.environment import precision
+from benchmarks.execute import Runner
+from benchmarks.job import Contender, Job
+from benchmarks.models import folder_of
+from rather.errors import UserError, nearest
+
+TOLERANCE = {"bf16": 1e-2, "fp32": 1e-3}
+"""How far the losses of two contenders may differ in any step."""
+
+WARMUP = 1
+ALIKE = 2
+"""Measured steps of a synthetic case, whose steps are all of one shape."""
+
+
+def options() -> argparse.ArgumentParser:
+    found = command.parser("peers", __doc__)
+    found.formatter_class = argparse.RawDescriptionHelpFormatter
+    found.add_argument("--model", default="smollm2-135m", help="anything rather opens, or random:SIZE")
+    found.add_argument("--tokenizer", default="smollm2-135m", help="whose tokenizer a random model gets")
+    found.add_argument("--pairs", default="world:instructions", help="real pairs: a file, a data set or a world")
+    found.add_argument("--max-length", type=int, default=512, help="longest prompt plus answer of real pairs")
+    found.add_argument("--cases", nargs="+", default=[case.name for case in CASES], metavar="CASE")
+    found.add_argument("--repeats", type=int, default=3, help="how often each contender runs")
+    found.add_argument("--steps", type=int, default=4, help="measured steps of a run on real pairs")
+    found.add_argument("--peer-batch", type=int, help="most pairs in one forward pass of TRL; default: the whole step")
+    return found
+
+
+def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[str, Any]:
+    """Run the cases; see the module."""
+    known = {case.name: case for case in CASES}
+    for name in asked.cases:
+        if name not in known:
+            raise UserError(f"there is no case {name!r}", where="--cases", fix=nearest(name, known))
+    folder = folder_of(asked.model, scratch, tokenizer=asked.tokenizer)
+    dtype = precision(asked.precision)
+    cases = [_run(known[name], asked, folder, dtype, runner, scratch) for name in asked.cases]
+    disagreeing = [f"{c['name']}: {peer} by {off:.2g}" for c in cases for peer, off in c["loss_difference"].items()
+                   if off > TOLERANCE[dtype]]  # fmt: skip
+    return {
+        "model": command.shown(asked.model),
+        "pairs": command.shown(asked.pairs),
+        "max_length": asked.max_length,
+        "precision": dtype,
+        "tolerance": TOLERANCE[dtype],
+        "warmup": WARMUP,
+        "cases": cases,
+        "failed": f"losses differ by more than {TOLERANCE[dtype]}: {'; '.join(disagreeing)}" if disagreeing else None,
+    }
+
+
+def _run(
+    case: Case, asked: argparse.Namespace, folder: str, dtype: Any, runner: Runner, scratch: Path
+) -> dict[str, Any]:
+    from rather.training.optimisation import auto_learning_rate
+
+    steps = asked.steps if case.real else min(asked.steps, ALIKE)
+    rows = _tokens(case, asked, folder, case.batch * (WARMUP + steps))
+    path = tokens.save(scratch / f"{case.name}.json", rows)
+    contenders: tuple[Contender, ...] = ("rather", *case.peers)
+    print(f"{case.name}: {case.title}", flush=True)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    for repeat in range(asked.repeats):
+        turn = repeat % len(contenders)
+        for contender in (*contenders[turn:], *contenders[:turn]):
+            job = Job(
+                contender=contender,
+                model=folder,
+                tokens=str(path),
+                batch=case.batch,
+                steps=steps,
+                warmup=WARMUP,
+                precision=dtype,
+                lora=case.lora,
+                learning_rate=auto_learning_rate(case.lora, 0),
+                peer_batch=asked.peer_batch or case.peer_batch,
+                scoring=case.name == "full" and contender != "trl default",
+                seed=asked.seed,
+            )
+            found[contender].append(runner(job))
+    return {
+        "name": case.name,
+        "title": case.title,
+        "batch": case.batch,
+        "data": tokens.summary(rows),
+        "results": found,
+        "loss_difference": {peer: compare.loss_difference(found["rather"], found[peer]) for peer in case.peers},
+    }
+
+
+def _tokens(case: Case, asked: argparse.Namespace, folder: str, number: int) -> list[tokens.Ids]:
+    from rather.policies.models import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    if case.real:
+        return tokens.real(asked.pairs, tokenizer, number=number, max_length=asked.max_length, seed=asked.seed)
+    return tokens.synthetic(
+        tokens.usual_ids(tokenizer),
+        number=number,
+        prompt=case.prompt,
+        answer=case.answer,
+        negatives=case.negatives,
+        seed=asked.seed,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.main("peers", options(), measure, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
