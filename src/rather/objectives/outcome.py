@@ -19,12 +19,14 @@ class Term:
         values: [N] contributions; their sum is divided by the number of ``unit`` in the whole optimizer step.
         unit: one of ``scores.UNITS``: what the term is a mean over.
         coefficient: factor on the mean.
+        metrics: [N] numbers by name whose means are logged, as ``<name of the term>/<name>``; detached.
     """
 
     name: str
     values: Tensor
     unit: str
     coefficient: float = 1.0
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Outcome:
         logps: [R] response scores of the policy, summed over elements.
         observations: [N] tensors to be gathered over the whole optimizer step and given to ``Objective.advance``.
         undesirable: [K] see ``undesirable``; ``None`` without a reference.
+        metrics: [N] numbers by name whose means are logged; detached. An objective names the same ones every time.
     """
 
     terms: tuple[Term, ...]
@@ -49,6 +52,13 @@ class Outcome:
     logps: Tensor
     observations: Mapping[str, Tensor] = field(default_factory=dict)
     undesirable: Tensor | None = None
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """The objective's own metrics and those of its terms, sorted by name."""
+        of_terms = {f"{term.name}/{name}": values for term in self.terms for name, values in term.metrics.items()}
+        return dict(sorted({**self.metrics, **of_terms}.items()))
 
     def loss(self, counts: Mapping[str, float]) -> Tensor:
         """The scalar loss of these terms under the denominators ``counts`` (unit -> number in the optimizer step)."""

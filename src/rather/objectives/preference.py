@@ -1,5 +1,6 @@
 """The composition from which nearly every method is made.
 
+element score    the policy's, or the reference's plus a value          element values
 response score   s = transform(reduce(elements))                        transform, reduce, element weights
 log-ratio        rho = s(policy) - s(reference)                         reference or none
 pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from rather.objectives import parts
 from rather.objectives.base import Objective
+from rather.objectives.element_values import Valued
 from rather.objectives.labels import Hard
 from rather.objectives.links import Link, Pair
 from rather.objectives.listwise import mean_by_list
@@ -45,6 +47,8 @@ class Preference(Objective):
         reduce: from elements to a response score.
         needs_reference: subtract the reference's score; otherwise the score itself is the reward.
         transform: applied to response scores [R] of policy and reference (e.g. log-odds).
+        element_values: from (policy, reference, layout) to scores that take the place of the policy's
+            (``element_values.Valued``); weights, anchors and logged log-probabilities keep to the policy's own.
         element_weights: weights [E] inside the reduction, the same for policy and reference.
         matching: which ends are compared.
         offset: the margin that is asked for.
@@ -64,6 +68,7 @@ class Preference(Objective):
         reduce: Reduction = "sum",
         needs_reference: bool = True,
         transform: Callable[[Tensor], Tensor] | None = None,
+        element_values: nn.Module | None = None,
         element_weights: ElementWeights | None = None,
         matching: Matched | None = None,
         offset: Offset | None = None,
@@ -80,6 +85,7 @@ class Preference(Objective):
         self.reduce: Reduction = reduce
         self.needs_reference = needs_reference
         self.transform = transform
+        self.element_values = element_values
         self.element_weights = element_weights
         self.matching = matching or Matched()
         self.couples_batch = self.matching.couples_batch
@@ -102,7 +108,8 @@ class Preference(Objective):
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
         weights = self.element_weights(policy, reference, layout) if self.element_weights else None
-        reduced, of_policy = self.response_scores(policy, layout, weights)
+        valued = self.element_values(policy, reference, layout) if self.element_values else Valued(policy)
+        reduced, of_policy = self.response_scores(valued.policy, layout, weights)
         of_reference, in_u = torch.zeros_like(of_policy), None
         if self.needs_reference:
             if reference is None:
@@ -131,7 +138,7 @@ class Preference(Objective):
         key = edge_keys(layout) if self.pool is None else layout.key
         per_edge = self.labels(self.link, judged, probability, key)
         terms = [Term("preference", per_edge * edge_weight, unit, self.coefficient)]
-        terms += [anchor(policy, reference, layout) for anchor in self.anchors]
+        terms += [*valued.terms, *(anchor(policy, reference, layout) for anchor in self.anchors)]
         rewards = self.beta * (of_policy - of_reference).detach()
         detached = Pair(*(values.detach() for values in judged))
         seen = parts.Seen(of_policy.detach(), of_reference.detach(), layout, detached, key)
@@ -143,6 +150,7 @@ class Preference(Objective):
             logps=segment_sum(policy.elements.detach(), policy.response, layout.responses),
             observations=parts.observe(self, seen),
             undesirable=in_u,
+            metrics=valued.metrics,
         )
 
     def advance(self, observations: Mapping[str, Tensor]) -> None:

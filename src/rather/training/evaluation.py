@@ -64,14 +64,16 @@ class _Totals:
     def __init__(self, device: torch.device, *, likelihood: bool) -> None:
         zeros = torch.zeros
         self.likelihood = likelihood
-        self.table = zeros(len(metrics.PAIRED), 2, dtype=torch.float64, device=device)
+        self.names: tuple[str, ...] = metrics.PAIRED
+        self.table = zeros((), dtype=torch.float64, device=device)
         self.ranking = zeros(2, 2, dtype=torch.float64, device=device)
         self.kl = zeros(2, dtype=torch.float64, device=device)
         self.counts = zeros(len(UNITS), dtype=torch.float64, device=device)
         self.terms: dict[tuple[str, str, float], Tensor] = {}
 
     def add(self, outcome: Outcome, scores: Scores, reference: Scores | None, layout: Layout, weight: float) -> None:
-        self.table += weight * metrics.sums(outcome, layout)
+        self.names = metrics.names(outcome)
+        self.table = self.table + weight * metrics.sums(outcome, layout)
         own = layout.counts()
         self.counts += weight * self.counts.new_tensor([own[unit] for unit in UNITS])
         for term in outcome.terms:
@@ -91,7 +93,7 @@ class _Totals:
         table = ranks.total(self.table)
         counts: dict[str, float] = dict(zip(UNITS, ranks.total(self.counts).tolist(), strict=True))
         found: dict[str, Any] = {"n": comparisons, "pairs": int(counts["edges"])}
-        names = dict(zip(metrics.PAIRED, table.tolist(), strict=True))
+        names = dict(zip(self.names, table.tolist(), strict=True))
         right, trials = names["rewards/accuracies"]
         if trials:
             found |= {"accuracy": right / trials, "accuracy/interval": list(wilson(right, trials))}
@@ -104,7 +106,8 @@ class _Totals:
         found["loss"] = sum(
             factor * value / max(counts[unit], 1.0) for (_, unit, factor), value in zip(keys, sums, strict=True)
         )
-        found |= {name: value for name, value in metrics.means(table).items() if name != "rewards/accuracies"}
+        means = metrics.means(table, self.names)
+        found |= {name: value for name, value in means.items() if name != "rewards/accuracies"}
         total, number = ranks.total(self.kl).tolist()
         if number:
             found["kl"] = total / number

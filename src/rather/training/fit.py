@@ -118,7 +118,7 @@ class Fit:
             "epoch": round(step / self.loop.plan.steps_per_epoch, 6),
             "lr": result.rate,
             "loss": window["loss"] / steps,
-            **metrics.means(torch.tensor(window["table"], dtype=torch.float64)),
+            **metrics.means(torch.tensor(window["table"], dtype=torch.float64), result.names),
             "grad_norm": window["norm"] / steps,
             "tokens": window["tokens"],
             "seconds": sum(window["seconds"].values()),

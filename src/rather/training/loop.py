@@ -29,7 +29,7 @@ class Step:
     """What a step did; sums over all processes.
 
     Attributes:
-        table: sums and counts of the metrics, see ``metrics.sums``.
+        table: sums and counts of the metrics ``names``, see ``metrics.sums``.
         loss: the step's loss, already a mean.
         norm: norm of the gradient before clipping.
         tokens: cost of the comparisons.
@@ -41,6 +41,7 @@ class Step:
     norm: float
     rate: float
     table: Tensor
+    names: tuple[str, ...]
     tokens: int
     seconds: dict[str, float] = field(default_factory=dict)
     stop: bool = False
@@ -80,6 +81,7 @@ class Loop:
         self.encoded, self.plan, self.config, self.total = encoded, plan, config, total
         self.device = accelerator.device
         self.stop_asked = False
+        self.names: tuple[str, ...] = metrics.PAIRED
 
     def batches(self, step: int) -> list[tuple[MicroBatch, Batch]]:
         micro = self.plan.step(step, ranks.rank(), ranks.world_size())
@@ -124,14 +126,14 @@ class Loop:
         self.reference.advance(step + 1)
         clock.lap("optimizer")
         reduced = torch.tensor(flat, dtype=torch.float64).reshape(table.shape)
-        return Step(loss_sum, norm, rate, reduced, int(tokens_sum), clock.seconds, stop > 0)
+        return Step(loss_sum, norm, rate, reduced, self.names, int(tokens_sum), clock.seconds, stop > 0)
 
     def _accumulate(
         self, step: int, batches: Sequence[tuple[MicroBatch, Batch]], counts: dict[str, float], clock: Clock
     ) -> tuple[Tensor, Tensor, dict[str, list[Tensor]]]:
         """Backward over the micro-batches; returns the loss (float64), the metric sums and the observations."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        table = torch.zeros(len(metrics.PAIRED), 2, dtype=torch.float64, device=self.device)
+        table = torch.zeros((), dtype=torch.float64, device=self.device)
         observations: dict[str, list[Tensor]] = {}
         for number, (micro, cpu_batch) in enumerate(batches):
             batch = cpu_batch.to(self.device)
@@ -143,9 +145,10 @@ class Loop:
                 loss, outcome, _ = self.learner(batch, draw, reference, counts)
                 # Gradients are averaged over processes, the loss is already a share of the whole: undo the average.
                 self.accelerator.backward(loss * (0.0 if micro.idle else float(ranks.world_size())))
+            found, self.names = metrics.sums(outcome, batch.layout), metrics.names(outcome)
+            table = table + (torch.zeros_like(found) if micro.idle else found)
             if not micro.idle:
                 loss_sum += loss.detach().double()
-                table += metrics.sums(outcome, batch.layout)
                 for name, values in outcome.observations.items():
                     observations.setdefault(name, []).append(values.detach())
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def right(difference: Tensor) -> Tensor:
 
 
 def sums(outcome: Outcome, layout: Layout) -> Tensor:
-    """[len(PAIRED), 2] float64 (sum, count) of each metric over a micro-batch; detached.
+    """[M, 2] float64 (sum, count) of each metric over a micro-batch, in the order of ``names``; detached.
 
     A margin is that of an edge. Without edges an answer is ranked right when the sign of its reward is its mark's.
     ``frac_in_U`` is the share of edges in ``Outcome.undesirable``; nothing counts for it without a reference.
@@ -70,13 +70,19 @@ def sums(outcome: Outcome, layout: Layout) -> Tensor:
         lengths[chosen],
         lengths[rejected],
         in_u,
+        *(values.detach().to(rewards).flatten() for values in outcome.logged.values()),
     )
     return torch.stack([torch.stack([c.sum(), c.new_tensor(float(c.numel()))]) for c in columns])
 
 
-def means(table: Tensor) -> dict[str, float]:
+def names(outcome: Outcome) -> tuple[str, ...]:
+    """The metrics of every objective, then this one's own."""
+    return (*PAIRED, *outcome.logged)
+
+
+def means(table: Tensor, names: Sequence[str]) -> dict[str, float]:
     """Means of a reduced table; a metric that nothing counted for is left out."""
-    return {name: total / number for name, (total, number) in zip(PAIRED, table.tolist(), strict=True) if number}
+    return {name: total / number for name, (total, number) in zip(names, table.tolist(), strict=True) if number}
 
 
 class MetricsFile:
