@@ -19,6 +19,7 @@ LAYERS = [
     ("objectives",),
     ("policies",),
     ("sampling",),
+    ("rewards",),
     ("training", "report", "methods"),
     ("functional", "testing"),
     ("inspection",),

@@ -158,7 +158,7 @@ def test_unpaired_methods_count_marks(tmp_path: Path) -> None:
     layout = Layout.of(data, [1, 1, 1])
     rewards = torch.tensor([1.0, 2.0, 0.0])
     outcome = Outcome((), rewards, torch.zeros(0), torch.zeros(0), rewards)
-    found = module.means(module.sums(outcome, layout))
+    found = module.means(module.sums(outcome, layout), module.names(outcome))
     assert found["rewards/chosen"] == 0.5
     assert found["rewards/rejected"] == 2.0
     assert found["rewards/accuracies"] == pytest.approx(1.5 / 3)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -206,6 +206,12 @@ class RewardPolicy:
         tensors = {name: head.weight.detach().cpu().contiguous() for name, head in heads.items()}
         save_file(tensors, folder / HEADS, metadata={"format": "pt"})
         (folder / SPEC).write_text(json.dumps(self.options.model_dump(), indent=1) + "\n", encoding="utf-8")
+
+
+def head_of(model: str) -> Literal["bt", "gpm"]:
+    """The head that ``reward:MODEL?...`` names, by its query or by what is saved in the folder; nothing is loaded."""
+    name, values = split_query(model.removeprefix(PREFIX), model)
+    return (_saved_options(Path(name).expanduser()) or _chosen_options(values, model)).head
 
 
 def open_reward(settings: PolicySettings) -> RewardPolicy:

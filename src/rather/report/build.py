@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rather.report import curves, findings, page, results, samples, tables
+from rather.report import calibration, curves, findings, page, results, samples, tables
 from rather.report.chart import Chart, smooth, svg, table
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder, read_run
@@ -38,12 +38,13 @@ def render(run: RunFolder) -> str:
     known, other = curves.charts(run.metrics)
     shots = samples.collect(run)
     notices = findings.notices(run, found)
-    data = tables.data(run)
+    data, reliability = tables.data(run), calibration.section(run)
     has_after = any(row.after for row in found)
     results_title = "Before and after" if has_after else "Before training"
     sections = [
         ("notices", "Worth knowing", notices),
         ("results", results_title, found),
+        ("calibration", "Calibration", reliability),
         ("curves", "Curves", True),
         ("samples", "Sampled answers", shots.shown),
         ("data", "Data", data),
@@ -64,6 +65,7 @@ def render(run: RunFolder) -> str:
         has_after=has_after,
         count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
         evaluated_on=str(run.evaluation.get("data") or ""),
+        calibration=reliability,
         charts=[_figure(chart) for chart in known],
         smoothed=any(smooth(line) is not None for chart in known for line in chart.lines),
         other=[_figure(chart) for chart in other],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def final_model(run: RunFolder) -> str:
-    """The name by which a run's final model is opened: its folder, or ``toy:NAME?weights=FOLDER``.
+    """The name by which a run's final model is opened: its folder, ``reward:FOLDER`` or ``toy:NAME?weights=FOLDER``.
 
     Raises:
         UserError: the run has not finished, or trained an image pipeline.
@@ -37,7 +37,7 @@ def final_model(run: RunFolder) -> str:
         raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
     if initial.startswith("toy:"):
         return f"{initial}{'&' if '?' in initial else '?'}weights={quote(str(folder))}"
-    return str(folder)
+    return f"reward:{folder}" if initial.startswith("reward:") else str(folder)
 
 
 def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None, show: bool = True) -> dict[str, Any]:

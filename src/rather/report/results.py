@@ -73,6 +73,8 @@ LABELS: dict[str, tuple[str, bool, int]] = {
     "accuracy/logps_mean": ("Ranking accuracy (mean log-probability)", True, 1),
     "win_rate": ("Win rate", True, 1),
     "loss": ("Loss", False, -1),
+    "log_loss": ("Log-loss of the order", False, -1),
+    "calibration_error": ("Calibration error", False, -1),
     "margins": ("Reward margin", False, 1),
     "rewards/margins": ("Reward margin", False, 1),
     "rewards/chosen": ("Implicit reward, chosen", False, 0),

@@ -13,6 +13,7 @@ from rather.objectives.scores import UNITS, Layout, Scores, segment_sum
 from rather.policies.base import Encoded, Policy
 from rather.stats import wilson
 from rather.training import metrics, ranks
+from rather.training.calibration import Calibration
 from rather.training.plan import share
 from rather.training.reference_cache import Progress
 from rather.training.references import Reference, scoring_mode
@@ -41,11 +42,12 @@ def evaluate(
         ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
         count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: half the squared log-ratio
         of policy and reference, summed over the elements of a response, mean over responses (nats): the KL divergence
-        to second order, at the tokens of the data; never negative, 0 before training. The rest as in training.
+        to second order, at the tokens of the data; never negative, 0 before training. The rest as in training. Of a
+        reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
     """
     costs = [item.cost for item in encoded]
     plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
-    totals = _Totals(device, likelihood="likelihood" in policy.provides)
+    totals = _Totals(device, policy.provides)
     with scoring_mode(learner), progress("evaluating", sum(len(m.indices) for m in plan if not m.idle)) as advance:
         for micro in plan:
             batch = policy.collate([encoded[index] for index in micro.indices]).to(device)
@@ -61,9 +63,11 @@ def evaluate(
 class _Totals:
     """Sums and counts over micro-batches and processes; everything is divided once."""
 
-    def __init__(self, device: torch.device, *, likelihood: bool) -> None:
+    def __init__(self, device: torch.device, provides: frozenset[str]) -> None:
         zeros = torch.zeros
-        self.likelihood = likelihood
+        self.likelihood = "likelihood" in provides
+        self.hidden = metrics.hidden(provides)
+        self.calibration = Calibration(device) if self.hidden else None
         self.names: tuple[str, ...] = metrics.PAIRED
         self.table = zeros((), dtype=torch.float64, device=device)
         self.ranking = zeros(2, 2, dtype=torch.float64, device=device)
@@ -84,6 +88,8 @@ class _Totals:
             for row, values in enumerate((logps, logps / layout.lengths.clamp(min=1))):
                 difference = values[layout.winner] - values[layout.loser]
                 self.ranking[row] += weight * self.kl.new_tensor([metrics.right(difference).sum(), layout.edges])
+        if self.calibration is not None:
+            self.calibration.add(outcome.margins, weight)
         if reference is not None and self.likelihood:
             ratio = (scores.elements - reference.elements).double()
             per_response = segment_sum(ratio.square() / 2, scores.response, layout.responses)[layout.compared]
@@ -108,6 +114,9 @@ class _Totals:
         )
         means = metrics.means(table, self.names)
         found |= {name: value for name, value in means.items() if name != "rewards/accuracies"}
+        if self.calibration is not None:
+            found |= self.calibration.result()
+        found = {name: value for name, value in found.items() if name.removesuffix("/interval") not in self.hidden}
         total, number = ranks.total(self.kl).tolist()
         if number:
             found["kl"] = total / number

@@ -112,13 +112,15 @@ class Fit:
         if step % self.config.logging_steps and step != self.loop.total:
             return
         steps = window["steps"]
+        means = metrics.means(torch.tensor(window["table"], dtype=torch.float64), result.names)
+        hidden = metrics.hidden(self.loop.policy.provides)
         row = {
             "step": step,
             "split": "train",
             "epoch": round(step / self.loop.plan.steps_per_epoch, 6),
             "lr": result.rate,
             "loss": window["loss"] / steps,
-            **metrics.means(torch.tensor(window["table"], dtype=torch.float64), result.names),
+            **{name: value for name, value in means.items() if name not in hidden},
             "grad_norm": window["norm"] / steps,
             "tokens": window["tokens"],
             "seconds": sum(window["seconds"].values()),

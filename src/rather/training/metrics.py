@@ -28,6 +28,17 @@ PAIRED = (
 )
 
 
+OF_LIKELIHOOD = frozenset(
+    {"logps/chosen", "logps/rejected", "length/chosen", "length/rejected", "accuracy/logps", "accuracy/logps_mean"}
+)
+"""What is said of scores that are log-probabilities (or their surrogate) of the elements of a response."""
+
+
+def hidden(provides: frozenset[str]) -> frozenset[str]:
+    """Metrics that mean nothing for a policy: for a reward model those of likelihood."""
+    return OF_LIKELIHOOD if provides & {"reward", "embedding"} else frozenset()
+
+
 def ends(layout: Layout) -> tuple[Tensor, Tensor]:
     """Response indices of the chosen and of the rejected ends: those of the edges, or the marked ones without edges.
 
@@ -54,7 +65,7 @@ def sums(outcome: Outcome, layout: Layout) -> Tensor:
     rewards, logps = outcome.rewards.detach().double(), outcome.logps.detach().double()
     lengths = layout.lengths.double()
     if layout.edges:
-        margins = rewards[chosen] - rewards[rejected]
+        margins = outcome.margins.detach().double()
         correct = right(margins)
     else:
         margins = rewards.new_zeros(0)

@@ -1,0 +1,75 @@
+"""Judges that are programs: they need no model and are never wrong about what they measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rather.data.fields import text_of
+from rather.data.identity import canonical
+from rather.data.types import Prompt, Response
+from rather.errors import UserError, nearest
+from rather.rewards.base import Judge
+
+
+class Length(Judge):
+    """Characters of the response: what a judge with a length bias sees; a control."""
+
+    name = "length"
+
+    def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
+        return np.array([len(text_of(response)) for response in responses], float)
+
+
+class Checker(Judge):
+    """Share of a prompt's constraints that a response obeys.
+
+    Args:
+        records: prompts with their constraints.
+        check: (record, text) -> by name, whether the text obeys.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: Sequence[Mapping[str, Any]],
+        check: Callable[[Mapping[str, Any], str], Mapping[str, bool]],
+    ) -> None:
+        self.name, self.check = name, check
+        self._records = {canonical(record["prompt"]): record for record in records}
+
+    def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
+        """
+        Raises:
+            UserError: the prompt is not one that it knows the constraints of.
+        """
+        record = self._records.get(canonical(prompt))
+        if record is None:
+            fix = "it judges answers to the prompts of its own world only"
+            raise UserError("the prompt is none of the world's", where=self.name, fix=fix)
+        checks = [self.check(record, text_of(response)) for response in responses]
+        return np.array([sum(found.values()) / len(found) for found in checks])
+
+
+def open_length(rest: str) -> Length:
+    """``length``."""
+    if rest:
+        raise UserError(f"takes no argument, got {rest!r}", where="judge length")
+    return Length()
+
+
+def open_checker(rest: str) -> Checker:
+    """``checker:instructions``.
+
+    Raises:
+        UserError: no world of this name has a checker.
+    """
+    if rest != "instructions":
+        fix = nearest(rest, ["instructions"])
+        raise UserError(f"no world {rest!r} has answers that a program checks", where="judge checker", fix=fix)
+    from rather.worlds.instructions.load import load_prompts
+    from rather.worlds.instructions.scoring import score
+
+    return Checker("checker:instructions", [*load_prompts("train"), *load_prompts("heldout")], score)
