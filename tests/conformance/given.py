@@ -39,5 +39,28 @@ def embeddings(data: dict[str, Any]) -> tuple[Scores, None, Layout]:
     return Scores(zeros, torch.arange(2 * pairs), extras), None, layout
 
 
+def tokens(data: dict[str, Any]) -> tuple[Scores, Scores, Layout]:
+    """Pairs with token log-probabilities, chosen ones first, and what a model tells of each token, in float64.
+
+    Hidden states are zeros of one layer; where masks start they do not enter.
+    """
+    lengths = torch.tensor([len(row) for row in data["policy"]])
+    response = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    flat = {name: vector([x for row in data[name] for x in row]) for name in ("policy", "reference", "kl", "weight")}
+    extras = {"kl": flat["kl"], "weight": flat["weight"]}
+    of_reference = {
+        "activations": vector([x for row in data["activations"] for x in row]),
+        "layers": torch.zeros(len(response), 1, 2, dtype=torch.float64),
+    }
+    pairs = len(lengths) // 2
+    layout = Layout.of_pairs(lengths[:pairs], lengths[pairs:])
+    return Scores(flat["policy"], response, extras), Scores(flat["reference"], response, of_reference), layout
+
+
+def facts(data: dict[str, Any]) -> dict[str, Any]:
+    """Of the model that ``tokens`` is from."""
+    return {"width": 2, "layers": 1, "activations": tuple(data.get("kinds", ()))}
+
+
 def vector(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)

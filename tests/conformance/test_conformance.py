@@ -55,12 +55,14 @@ def test_values_beside_pairs(name: str) -> None:
     """The loss of methods that need more than log-probabilities of pairs, which they refuse."""
     table = BESIDE[name]
     policy, reference, layout = getattr(given, table["data"])(VALUES[table["data"]])
-    out = methods()[name].objective(**table["options"])(policy, reference, layout)
+    objective = methods()[name].objective(**table["options"]).eval()
+    objective.prepare(given.facts(VALUES[table["data"]]))
+    out = objective.double()(policy, reference, layout)
     torch.testing.assert_close(out.loss(layout.counts()).item(), table["loss"], rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(out.per_edge.tolist(), table["per_edge"], rtol=1e-9, atol=1e-11)
     pairs = {key: torch.tensor(value, dtype=torch.float64) for key, value in VALUES["pairs"].items()}
     lengths = {key: pairs.pop(key).long() for key in ("chosen_lengths", "rejected_lengths")}
-    with pytest.raises(rather.UserError, match="needs the score|no embedding"):
+    with pytest.raises(rather.UserError, match="needs the score|no embedding|log-probability of each token"):
         rather.loss(name, **pairs, **lengths)
 
 

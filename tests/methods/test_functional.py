@@ -12,6 +12,7 @@ import rather
 from rather.errors import UserError
 from rather.functional import LossOutput
 from rather.methods.registry import methods
+from rather.objectives.base import wanted
 
 LENGTHS = ([3, 1, 5], [2, 4, 4])
 
@@ -43,7 +44,18 @@ def by_tokens(method: str, **options: Any) -> LossOutput:
     return rather.loss(method, CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, **options)
 
 
-@pytest.mark.parametrize("name", list(methods()))
+BESIDE = {"auxiliary", "embedding", "scores"}
+"""Needs that log-probabilities of pairs do not satisfy."""
+
+OF_TOKENS = [
+    name
+    for name, method in methods().items()
+    if not method.needs & BESIDE and not wanted(method.objective())[0] - {"weight"}
+]
+OF_SUMS = [name for name in OF_TOKENS if "tokens" not in methods()[name].needs]
+
+
+@pytest.mark.parametrize("name", OF_SUMS)
 def test_three_shapes_one_number(name: str) -> None:
     expected = by_tokens(name)
     (chosen, chosen_mask), (rejected, rejected_mask) = padded(CHOSEN), padded(REJECTED)
@@ -64,7 +76,7 @@ def test_three_shapes_one_number(name: str) -> None:
         torch.testing.assert_close(other.rejected_rewards, expected.rejected_rewards)
 
 
-@pytest.mark.parametrize("name", list(methods()))
+@pytest.mark.parametrize("name", OF_TOKENS)
 def test_terms_add_up_and_gradient_flows(name: str) -> None:
     chosen = [row.clone().requires_grad_() for row in CHOSEN]
     out = rather.loss(name, chosen, REJECTED, REF_CHOSEN, REF_REJECTED)
@@ -121,6 +133,57 @@ def test_a_baseline_that_stands_for_a_divergence_is_not_negative() -> None:
 def test_only_targets() -> None:
     out = rather.loss("sft", CHOSEN)
     torch.testing.assert_close(out.loss, -torch.cat(CHOSEN).mean())
+
+
+def test_weights_of_tokens() -> None:
+    weights = [[1 + row.abs() for row in side] for side in (REF_REJECTED, REF_CHOSEN)][::-1]
+    options: dict[str, Any] = {"beta": 1.0, "barrier": 0.0}
+    out = by_tokens("tab_po", extras={"weight": tuple(weights)}, **options)
+
+    def score(rows: list[Tensor], of: list[Tensor]) -> Tensor:
+        return torch.stack([(row * w).sum() / w.sum() for row, w in zip(rows, of, strict=True)])
+
+    ours = score(CHOSEN, weights[0]) - score(REF_CHOSEN, weights[0])
+    theirs = score(REJECTED, weights[1]) - score(REF_REJECTED, weights[1])
+    torch.testing.assert_close(out.margins, ours - theirs)
+    (chosen, mask), (rejected, rejected_mask) = padded(CHOSEN), padded(REJECTED)
+    boxes = rather.loss(
+        "tab_po",
+        chosen,
+        rejected,
+        padded(REF_CHOSEN)[0],
+        padded(REF_REJECTED)[0],
+        chosen_mask=mask,
+        rejected_mask=rejected_mask,
+        extras={"weight": (padded(weights[0])[0], padded(weights[1])[0])},
+        **options,
+    )
+    torch.testing.assert_close(boxes.loss, out.loss)
+    plain = by_tokens("dpo_norm", beta=1.0)
+    torch.testing.assert_close(by_tokens("tab_po", **options).margins, plain.margins)
+
+
+def test_divergence_of_tokens() -> None:
+    kl = ([row.abs() for row in REF_CHOSEN], [2 * row.abs() for row in REF_REJECTED])
+    out = by_tokens("tdpo", beta=0.5, extras={"kl": kl})
+    u = by_tokens("dpo", beta=0.5).margins
+    delta = sums(kl[1]) - sums(kl[0])
+    torch.testing.assert_close(out.margins, u - 0.5 * delta)
+
+
+@pytest.mark.parametrize(
+    ("name", "extras", "message"),
+    [
+        ("tdpo", None, "needs kl of each token"),
+        ("tdpo", {"kl": (CHOSEN, CHOSEN)}, "other numbers of tokens"),
+        ("tab_po", {"kl": (CHOSEN, REJECTED)}, "does not look at kl"),
+        ("dpo", {"weight": (CHOSEN, REJECTED)}, "does not look at weight"),
+        ("sparsepo", {"kl": (CHOSEN, REJECTED)}, "looks at the reference model's layers"),
+    ],
+)
+def test_extras_that_do_not_fit(name: str, extras: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        by_tokens(name, extras=extras)
 
 
 def test_half_precision_is_computed_in_float32() -> None:

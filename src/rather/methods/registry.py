@@ -29,6 +29,7 @@ from rather.methods import (
     ipo,
     kto,
     mppo,
+    mapo_tokens,
     nca_pair,
     orpo,
     poly_dpo,
@@ -38,7 +39,10 @@ from rather.methods import (
     sdpo,
     sft,
     simpo,
+    sparsepo,
     sppo_hard,
+    tab_po,
+    tdpo,
 )
 from rather.methods.base import Method
 
@@ -68,6 +72,10 @@ BUILT_IN: tuple[Method, ...] = (
     constrained_po.METHOD,
     power.METHOD,
     power_dl.METHOD,
+    tdpo.METHOD,
+    sparsepo.METHOD,
+    mapo_tokens.METHOD,
+    tab_po.METHOD,
     simpo.METHOD,
     cpo.METHOD,
     orpo.METHOD,
