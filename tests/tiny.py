@@ -131,3 +131,25 @@ def tiny_model(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def tiny_encoder(folder: Path | str, *, seed: int = 0) -> str:
+    """Save a tiny random BERT, with a pooling layer, and its tokenizer (``<|begin|>`` text ``<|endoftext|>``, no end
+    token); returns the folder's path."""
+    import torch
+    from tokenizers import Tokenizer, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    backend = Tokenizer.from_str(_backend(500))
+    ends = [(name, backend.token_to_id(name)) for name in (BOS, END)]
+    backend.post_processor = processors.TemplateProcessing(single=f"{BOS} $A {END}", special_tokens=ends)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, cls_token=BOS, sep_token=END, pad_token=PAD)
+    sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BertModel(BertConfig(**{**sizes, "vocab_size": len(tokenizer), "max_position_embeddings": 128}))
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.15)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
