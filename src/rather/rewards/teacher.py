@@ -1,7 +1,7 @@
 """Language models as judges, without training: how likely they find an answer, or which of two they name.
 
 a_i = mean token log-probability of y_i                                                       ``likelihood:MODEL``
-c_i = log((eps + sum_{j != i} p(i named | i, j)) / (n - 1))                                   ``choice:MODEL``
+c_i = log((eps + sum_{j != i} (eps + p(i named | i, j))) / (n - 1))                           ``choice:MODEL``
 t_i = alpha a_i + (1 - alpha) c_i                                                             ``choice:MODEL?alpha=0.5``
 
 The teacher scores of preference-aligned distillation (arXiv 2502.14272). The wording of the question is ours.
@@ -48,11 +48,11 @@ def choice_scores(named: np.ndarray, *, epsilon: float = EPSILON, least: float =
 
     Args:
         named: [i, j] probability that i was named when i and j were shown; the diagonal is not read.
-        epsilon: added to each sum.
+        epsilon: added to each probability and to each sum, as in the released code.
         least: floor of the means; a teacher that names nobody otherwise gives a logarithm that is mostly noise.
     """
     count = len(named)
-    sums = np.where(np.eye(count, dtype=bool), 0.0, named).sum(1)
+    sums = np.where(np.eye(count, dtype=bool), 0.0, named + epsilon).sum(1)
     return np.log(np.maximum((epsilon + sums) / max(count - 1, 1), least))
 
 
