@@ -67,6 +67,12 @@ def test_names_are_spelled_in_one_way() -> None:
     assert rather.get_method("logic: Mw").name == "logic:Mw"
 
 
+def test_additions_go_on_formulas_too() -> None:
+    method = rather.get_method("logic:cCPO+degree_spo")
+    assert method.name == "logic:cCPO+degree_spo"
+    assert {"link", "degree.gamma"} <= set(method.option_names())
+
+
 def test_needs() -> None:
     assert rather.get_method("logic:cCPO").needs == {"pairs", "likelihood"}
     assert rather.get_method("logic:cCPO; ref").needs == {"pairs", "likelihood", "reference"}

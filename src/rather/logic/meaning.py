@@ -6,7 +6,7 @@ A method has a meaning when the loss of one pair is f(rho), rho the log ratio of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rather.logic.lattice import place_of
@@ -52,13 +52,13 @@ class Meaning:
         rows = {
             "formula": text_of(structure.core),
             "given": text_of(structure.given),
-            "counted twice": text_of(structure.also),
+            "also": text_of(structure.also),
             "exp rho": structure.ratio(),
             "loss": f"{self.f};  p: probability of {of}{r}",
             "place": place_of(structure).describe(),
             "note": self.note,
         }
-        plain = {"given": "true", "counted twice": "false", "note": ""}
+        plain = {"given": "true", "also": "false", "note": ""}
         return "\n".join(f"{name}: {value}" for name, value in rows.items() if value != plain.get(name))
 
 
@@ -75,7 +75,10 @@ def _none(reason: str) -> Meaning:
 _ENDS_APART = "the loss treats the two ends apart and is no function of one ratio"
 _BASELINE = "each response is judged alone, against a baseline of other responses"
 _SORTED = "pairs of a batch are compared with each other; on a single pair it is DPO"
-_SEVERAL = "several losers enter one loss, and each would be a proposition of its own; on a single pair it is DPO"
+_SEVERAL = "several losers enter one loss, and each would be a proposition of its own"
+_TOKENS = "tokens are weighted or compared one by one, so no sequence has one probability"
+_PROMPTS = "one loss compares responses to several prompts, and each would be a proposition of its own"
+_REWARDS = "scores are those of a reward model, no log-probabilities of being accepted"
 
 MEANINGS: dict[tuple[str, ...], Meaning] = {
     ("dpo", "sigmoid"): _dpo({}),
@@ -114,28 +117,71 @@ MEANINGS: dict[tuple[str, ...], Meaning] = {
     ("sft",): Meaning(
         "CE", "-log sigma(rho) = -log p_w", "mean", note="the mean is over all tokens of a step, not over responses"
     ),
+    ("constrained_po", "constrained_cpo"): Meaning(
+        "CPO; ref",
+        "-log sigma(beta rho - m)",
+        "mean",
+        options=None,
+        note="m is the margin that the reference's own order asks for",
+    ),
+    ("power", "weighted_entropy"): Meaning(
+        "CPO",
+        "-log sigma(beta (rho - m)),  m = 1/|y_l| - 1/|y_w|",
+        "mean",
+        options=None,
+        note="beside it, an SFT term on the winner",
+    ),
+    ("power_dl", "dynamic_labels"): Meaning(
+        "CPO",
+        "l f(rho) + (1-l) f(-rho) of power's f, l a moving label",
+        "mean",
+        options=None,
+        note="beside it, an SFT term on the winner",
+    ),
+    ("degree_spo", "preference_degree"): _dpo({}, note="beside it, a term that tells degrees of a response"),
+    ("rationale_dpo",): _dpo({}, note="beside it, the likelihood of the rationale"),
+    ("rationale_orpo",): Meaning(
+        "ORPO", reduce="mean", note="beside it, SFT on the winner and the likelihood of the rationale"
+    ),
     ("nca_pair", "nca"): _none(_ENDS_APART),
     ("sppo_hard", "sppo"): _none(_ENDS_APART),
     ("apo_zero",): _none(_ENDS_APART),
     ("apo_down",): _none(_ENDS_APART),
     ("bco_pair", "bco"): _none(_BASELINE),
     ("kto",): _none(_BASELINE),
+    ("gpo", "general_preference_optimization"): _none(_BASELINE),
     ("aot", "aot_pair"): _none(_SORTED),
     ("aot_unpaired",): _none(_SORTED),
-    ("sdpo", "softmax_dpo", "s_dpo"): _none(_SEVERAL),
-    ("dmpo", "mean_dpo"): _none(_SEVERAL),
+    ("sdpo", "softmax_dpo", "s_dpo"): _none(f"{_SEVERAL}; on a single pair it is DPO"),
+    ("dmpo", "mean_dpo"): _none(f"{_SEVERAL}; on a single pair it is DPO"),
+    ("dynamicpo", "boundary_negatives"): _none(_SEVERAL),
+    ("mppo",): _none("the margin is a difference of probabilities, no logarithm of a ratio of counts"),
+    ("pad",): _none("a distribution over whole rankings is matched"),
+    ("tdpo", "tdpo1"): _none(_TOKENS),
+    ("sparsepo", "sparse_po"): _none(_TOKENS),
+    ("mapo_tokens",): _none(_TOKENS),
+    ("tab_po", "tabpo"): _none(_TOKENS),
+    ("mapl", "mapl_dpo"): _none(_PROMPTS),
+    ("mapl_rm",): _none(_PROMPTS),
+    ("bt", "bradley_terry"): _none(_REWARDS),
+    ("gpm", "general_preference_model"): _none(_REWARDS),
 }
 """Names of a method (its own first, then its aliases) -> meaning."""
 
 
 def formula_of(method: str) -> Meaning:
-    """The meaning of a method of the library, by name or alias, or of ``logic:FORMULA``.
+    """The meaning of a method of the library, by name or alias, of ``logic:FORMULA``, or of either with ``+ADDITION``.
 
     A method without one, or unknown here, gets a ``Meaning`` whose formula is ``None`` and whose note says why.
 
     Raises:
         UserError: ``logic:`` with a formula that cannot be read.
     """
+    base, plus, added = method.rpartition("+")
+    if plus:
+        found = formula_of(base)
+        beside = f"beside it, the term of {added}"
+        return found if found.formula is None else replace(found, note=f"{found.note}; {beside}".removeprefix("; "))
     if method.startswith(PREFIX):
         return Meaning(spelled(method.removeprefix(PREFIX)).text, reduce="mean")
     for names, meaning in MEANINGS.items():
