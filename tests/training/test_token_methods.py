@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from tiny import WORDS, tiny_model
 from training.catalogue import CataloguePolicy
 from training.catalogue import comparisons as items
 from training.runs import metrics, record, short
+from training.test_processes import two
 
 SETTINGS: dict[str, Any] = {
     "precision": "fp32",
@@ -44,6 +48,15 @@ def answers(number: int = 24) -> list[Comparison]:
         texts = tuple(json.dumps({"Code": each, "Span": "the river"}) for each in (code, other))
         made.append(Comparison(f"a{index}", ({"role": "user", "content": code},), texts, (Edge(0, 1),)))
     return made
+
+
+def written(path: Path) -> Path:
+    """The answers as a file."""
+    rows = [
+        {"id": c.id, "prompt": list(c.prompt), "chosen": c.responses[0], "rejected": c.responses[1]} for c in answers()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def run(output: Path, model: str, method: str, **options: Any) -> Any:
@@ -138,6 +151,40 @@ def test_how_a_step_is_split_changes_nothing(tmp_path: Path, model: str, method:
             assert one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-5), name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [False, True])
+def test_two_processes_are_one(tmp_path: Path, model: str, lora: bool) -> None:
+    """Masks are trained and averaged like the model, with a frozen reference and with adapters switched off."""
+    data = written(tmp_path / "data.jsonl")
+    flags = ["--model", model, "--data", str(data), "--method", "sparsepo", "--mask_dropout", "0", "--save-steps", "1"]
+    flags += [
+        "--precision",
+        "fp32",
+        "--no-samples",
+        "--batch-size",
+        "4",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "0.1",
+    ]
+    flags += ["--quiet", *(["--lora"] if lora else [])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for name, launcher in (("one", []), ("two", two())):
+        command = [sys.executable, *launcher, "-m", "rather", "train", *flags, "--output", str(tmp_path / name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    for split in ("train", "eval"):
+        rows = [metrics(tmp_path / name, split) for name in ("one", "two")]
+        for left, right in zip(*rows, strict=True):
+            for key in left.keys() - {"split", "rewards/accuracies"}:
+                assert left[key] == pytest.approx(right[key], rel=1e-3, abs=1e-5), (left["step"], key)
+    one, other = (objective_state(tmp_path / name) for name in ("one", "two"))
+    assert one.keys() == other.keys()
+    assert all(float((one[key] - other[key]).abs().max()) < 1e-6 for key in one)
+    assert any(float(value.abs().max()) > 1e-7 for name, value in one.items() if name.endswith("weight"))
+
+
 def test_masks_have_their_own_decay_and_the_models_rate(model: str) -> None:
     from rather.methods.registry import get
     from rather.training.optimisation import build_optimizer
@@ -175,11 +222,7 @@ def test_a_finished_run_can_be_scored_anew(tmp_path: Path, model: str) -> None:
     from rather.report.rescore import rescore
     from rather.report.run_folder import read_run
 
-    data = tmp_path / "data.jsonl"
-    rows = [
-        {"id": c.id, "prompt": list(c.prompt), "chosen": c.responses[0], "rejected": c.responses[1]} for c in answers()
-    ]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = written(tmp_path / "data.jsonl")
     result = short(
         tmp_path / "run", model=model, data=str(data), method="sparsepo", **{**SETTINGS, "save_steps": 1, "epochs": 2}
     )
