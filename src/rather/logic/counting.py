@@ -37,11 +37,11 @@ def log_count(logps: Tensor, rows: Tensor) -> Tensor:
 
     Args:
         logps: [..., n] log-probabilities of the propositions; at most ``CERTAIN`` is counted.
-        rows: [M, n] truth values.
+        rows: [M, n] truth values, on any device.
 
     Returns:
         [...]; -inf without rows.
     """
-    logps = logps.clamp(max=CERTAIN)
+    logps, rows = logps.clamp(max=CERTAIN), rows.to(logps.device)
     weights = torch.where(rows, logps[..., None, :], log_not(logps)[..., None, :]).sum(-1)
     return weights.logsumexp(-1)
