@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,14 @@ def test_a_prompt_is_what_the_model_is_trained_on(policy: LanguagePolicy, monkey
     list(groups(policy, PROMPTS, Length(), Sampling(n=2, max_new_tokens=3)))
     encoded = policy.encode([Comparison("x", c.prompt, ("Yes",)) for c in PROMPTS])
     assert asked == [item.inputs[0].prompt.tolist() for item in encoded]
+
+
+def test_groups_of_any_size_are_rows_of_one_format(policy: LanguagePolicy, tmp_path: Path) -> None:
+    drawn = [list(groups(policy, PROMPTS, Length(), Sampling(n=n, max_new_tokens=6))) for n in (2, 4)]
+    found = [replace(c, id=f"{n}-{c.id}") for n, part in enumerate(drawn) for c in part]
+    write_jsonl(iter(found), tmp_path / "groups.jsonl")
+    read = load(tmp_path / "groups.jsonl")
+    assert len(read) == len(found) and not read.refused
 
 
 def test_what_is_left_out_is_counted(policy: LanguagePolicy) -> None:

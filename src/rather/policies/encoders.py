@@ -52,15 +52,21 @@ def load_encoder(
     The layer that some put on their first token's last state (``pooler``) is taken off.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
-    model: Any = load_pretrained(
-        AutoModel,
-        name,
-        dtype,
-        trust_remote_code=trust_remote_code,
-        adapter_trainable=adapter_trainable,
-        unused="pooler.",
-    )
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # no report on a pooler that is taken off anyway; whatever else is absent is an error
+    try:
+        model: Any = load_pretrained(
+            AutoModel,
+            name,
+            dtype,
+            trust_remote_code=trust_remote_code,
+            adapter_trainable=adapter_trainable,
+            unused="pooler.",
+        )
+    finally:
+        logging.set_verbosity(verbosity)
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     if getattr(base, "pooler", None) is not None:
         base.pooler = None

@@ -113,6 +113,9 @@ def _judged(comparison: Comparison, texts: list[str], judge: Judge, keep: int | 
         scores = [float(score) for score in judge.score(comparison.prompt, texts)]
     except UserError as error:
         return error.what
+    if len(texts) == 2 and scores[0] > scores[1]:
+        # Two in falling order would be written as a pair, and a file holds rows of one format only.
+        texts, scores = texts[::-1], scores[::-1]
     edges = tuple(Edge(i, j, margin=a - b) for i, a in enumerate(scores) for j, b in enumerate(scores) if a > b)
     if not edges:
         return "all responses score alike"
