@@ -29,7 +29,8 @@ def check(policy: Policy, world: AnswerCheck, output: Path, when: When) -> dict[
 
     Returns:
         [N] booleans by check; ``pass_rate``, whether an answer obeys all its constraints, comes first; the others hold
-        those of the N prompts that have the constraint.
+        those of the N prompts that have the constraint. What a world counts inside answers has one entry for each
+        thing that was counted.
     """
     answers = _answers(policy, world)
     checks = [world.check(index, answer) for index, answer in enumerate(answers)]
@@ -38,6 +39,10 @@ def check(policy: Policy, world: AnswerCheck, output: Path, when: When) -> dict[
     for row in checks:
         for name, obeyed in sorted(row.items()):
             columns.setdefault(name, []).append(obeyed)
+    for index, answer in enumerate(answers if world.counts else ()):
+        for name, (right, total) in world.counts(index, answer).items() if world.counts else ():
+            if total:
+                columns.setdefault(name, []).extend([True] * right + [False] * (total - right))
     return {name: np.asarray(values) for name, values in columns.items()}
 
 

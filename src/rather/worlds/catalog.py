@@ -28,11 +28,13 @@ class AnswerCheck:
         prompts: to be answered.
         check: (index of a prompt, answer) -> by name, whether the answer obeys.
         max_tokens: room for an answer.
+        counts: (index, answer) -> by name, how many of how many are right; rates are pooled over the answers.
     """
 
     prompts: Sequence[Prompt]
     check: Callable[[int, str], dict[str, bool]]
     max_tokens: int
+    counts: Callable[[int, str], dict[str, tuple[int, int]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class World:
 
 
 WORLDS = {
+    "annotations": World(
+        "rather.worlds.annotations.comparisons:load_query",
+        "messages with labels as JSON, against versions with a label wrong (text; options: pairs, flip, split, seed)",
+        "rather.worlds.annotations.comparisons:answer_check",
+    ),
     "instructions": World(
         "rather.worlds.instructions.comparisons:load_query",
         "instructions that a program can check (text; options: split, rationale)",
