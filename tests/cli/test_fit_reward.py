@@ -85,12 +85,14 @@ def test_a_reward_model_from_flags(encoder: str, data: Path, rather: Call, tmp_p
     record = json.loads((run / "run.json").read_text())
     assert record["method"]["name"] == "bt" and record["method"]["options"]["labels.flip_rate"] == 0.1
     assert record["reference"] == "none" and record["model"]["name"] == f"reward:{encoder}"
-    assert "learning_rate: 2.0e-05" in (run / "config.yaml").read_text()
+    assert "learning_rate: 0.0002" in (run / "config.yaml").read_text()
     assert json.loads((run / "model" / "rather.json").read_text())["method"] == "bt"
     assert rewards.load(run).score("Hi", ["Sure.", "No."]).shape == (2,)
     code, out, told = rather("evaluate", run)
     assert code == 0, told
     assert "Ranking accuracy" in out and "Calibration error" in out
+    code, _, told = rather("chat", run)
+    assert code == 2 and "trained a reward model" in told
 
 
 def test_an_embedding_with_adapters_stops_and_goes_on(model: str, data: Path, rather: Call, tmp_path: Path) -> None:

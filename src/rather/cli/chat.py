@@ -160,6 +160,9 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     folder = final_model(run)
     if folder.startswith("toy:"):
         raise UserError("trained a toy model", where=str(run.path), fix="rather chat is for language models")
+    if folder.startswith("reward:"):
+        fix = "rather chat is for language models; rather.rewards.load opens this one"
+        raise UserError("trained a reward model, which does not answer", where=str(run.path), fix=fix)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     tokenizer = load_tokenizer(folder)

@@ -14,9 +14,6 @@ from rather.training.config import TrainConfig, flags, panel
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 """What is no setting may be an option of the loss; ``settings.resolve`` tells, and names the nearest."""
 
-LEARNING_RATE = 2e-5
-"""Of all weights together: a fresh head has further to go than a policy that is already good."""
-
 FIXED = ("method", "reference", "samples", "sample_prompts", "sample_tokens", "ref_decay", "ref_sync_steps")
 """Settings of ``rather train`` that mean nothing here."""
 
@@ -63,8 +60,6 @@ def _fit_reward(
     named = model_name(given.values.get("model"), chosen)
     own = {"model": named} if named else {}
     defaults = {"method": _method(named), "reference": "none", "samples": False}
-    if not given.values.get("lora"):
-        defaults["learning_rate"] = LEARNING_RATE
     result = run(settings.resolve(settings.Settings(own).over(given).over(settings.Settings(defaults))), quiet=quiet)
     if result.status == "interrupted":
         raise typer.Exit(130)

@@ -54,7 +54,8 @@ class TrainConfig(PolicySettings):
 
     learning_rate: float | None = setting(
         None,
-        "peak learning rate; auto: 1e-4 with LoRA, else 5e-6 below 1B parameters and 1e-6 from there",
+        "peak learning rate; auto: 1e-4 with LoRA, else 5e-6 below 1B parameters and 1e-6 from there (reward models: "
+        "2e-4 below 50M, 2e-5 below 1B, then 2e-6)",
         "Optimisation",
         gt=0,
     )

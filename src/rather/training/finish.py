@@ -15,10 +15,11 @@ from torch.distributed.tensor import DTensor
 
 from rather.errors import UserError
 from rather.policies.base import Policy
+from rather.rewards.base import TRAINED_BY
 from rather.training import ranks, state
 from rather.training.config import TrainConfig
 from rather.training.display import Display, shown
-from rather.training.record import Record, write_text
+from rather.training.record import Record, write_json, write_text
 
 
 def on_cpu() -> bool:
@@ -85,6 +86,7 @@ def save_model(policy: Policy, config: TrainConfig, folder: Path, main: bool) ->
         shutil.rmtree(partial, ignore_errors=True)
         try:
             source.save(network, partial)
+            write_json(partial / TRAINED_BY, {"method": config.method, "options": config.method_options})
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
         except OSError as error:
@@ -138,6 +140,8 @@ ROWS = (
     ("accuracy", "ranking accuracy (implicit reward)"),
     ("accuracy/logps", "ranking accuracy (log-probability)"),
     ("loss", "loss"),
+    ("log_loss", "log-loss of the order"),
+    ("calibration_error", "calibration error"),
     ("rewards/margins", "reward margin"),
     ("logps/chosen", "log-probability, chosen"),
     ("logps/rejected", "log-probability, rejected"),

@@ -14,10 +14,16 @@ from rather.objectives.base import Objective
 from rather.training.config import TrainConfig
 
 
-def auto_learning_rate(lora: bool, parameters: int) -> float:
-    """Peak rate when the user gives none; see ``TrainConfig.learning_rate``."""
+def auto_learning_rate(lora: bool, parameters: int, fresh: bool = False) -> float:
+    """Peak rate when the user gives none; see ``TrainConfig.learning_rate``.
+
+    Args:
+        fresh: whether a head starts from nothing (a reward model), which has further to go than a good policy.
+    """
     if lora:
         return 1e-4
+    if fresh:
+        return 2e-4 if parameters < 50_000_000 else 2e-5 if parameters < 1_000_000_000 else 2e-6
     return 5e-6 if parameters < 1_000_000_000 else 1e-6
 
 

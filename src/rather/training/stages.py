@@ -141,7 +141,8 @@ class Stages:
         kind = references.choose(self.config, self.objective.needs_reference, adapters, draws, wants)
         rate = self.config.learning_rate
         if rate is None:
-            rate = optimisation.auto_learning_rate(self.config.lora or adapters, self.parameters["total"])
+            fresh = bool(self.policy.provides & {"reward", "embedding"})
+            rate = optimisation.auto_learning_rate(self.config.lora or adapters, self.parameters["total"], fresh)
         self.config = self.config.model_copy(update={"reference": kind, "learning_rate": rate})
         self.plan = Plan(
             [item.cost for item in self.train_set],
