@@ -53,3 +53,14 @@ def test_the_drawing_is_described_and_within_its_frame() -> None:
     assert all(64 <= x <= 468 and 10 <= y <= 256 for x, y in dots)
     assert dots[0][0] < dots[1][0] and dots[0][1] > dots[1][1]
     assert "NaN" not in svg([])
+
+
+def test_rewards_of_a_reward_model_are_called_its_own(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Implicit reward" in build_report(run).read_text()
+    record = json.loads((run / "run.json").read_text())
+    record["model"]["kind"] = "reward"
+    (run / "run.json").write_text(json.dumps(record))
+    page = build_report(run).read_text()
+    assert "mplicit reward" not in page and "log-ratio to the reference" not in page
+    assert "Ranking accuracy" in page

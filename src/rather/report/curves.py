@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,13 +82,26 @@ SPECS = (
     Spec("sampled", "Length of sampled answers", "tokens", [("", ("length/sampled", "response_length", "length"))]),
 )
 
+OF_REWARD_MODELS = {
+    "margin": {"note": "Score of the chosen over the rejected answer, in log-odds."},
+    "rewards": {
+        "title": "Rewards",
+        "note": "The model's rewards (of embeddings, mean scores against the other answers), in log-odds. "
+        "Their level means nothing across prompts.",
+        "baseline": None,
+    },
+    "accuracy": {"note": "Share of pairs whose chosen answer has the higher score."},
+}
+"""What is said otherwise where rewards are the model's own and not implied by a policy."""
+
 PLAIN = {"step", "epoch", "tokens", "seconds", "tokens_per_second", "tokens/second", "time", "timestamp", "n", "pairs"}
 """Keys that are not curves of their own (throughput is made of some)."""
 
 
-def charts(metrics: Sequence[dict[str, Any]]) -> tuple[list[Chart], list[Chart]]:
+def charts(metrics: Sequence[dict[str, Any]], *, reward_model: bool = False) -> tuple[list[Chart], list[Chart]]:
     """The charts every run has, and those of whatever else it logged."""
-    known = [chart for spec in SPECS if (chart := _chart(spec, metrics))]
+    specs = [replace(spec, **OF_REWARD_MODELS.get(spec.name, {})) for spec in SPECS] if reward_model else SPECS
+    known = [chart for spec in specs if (chart := _chart(spec, metrics))]
     if throughput := _throughput(metrics):
         known.append(throughput)
     used = {name for spec in SPECS for _, names in spec.curves for name in names} | PLAIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rather.report.numbers import number, percent, shown
@@ -131,6 +131,18 @@ def rows(evaluation: Mapping[str, Any]) -> list[Row]:
             label, share, better = LABELS.get(key, (key, False, 0))
             found.append(Row(key, label, left, right, share, better))
     return found + world_rows(evaluation)
+
+
+def of_reward_model(table: list[Row]) -> list[Row]:
+    """The same rows where rewards are the model's own and not implied by a policy."""
+    words = {" (implicit reward)": "", "Implicit reward,": "Reward,"}
+
+    def said(label: str) -> str:
+        for implied, own in words.items():
+            label = label.replace(implied, own)
+        return label
+
+    return [replace(row, label=said(row.label)) for row in table]
 
 
 def world_rows(evaluation: Mapping[str, Any]) -> list[Row]:

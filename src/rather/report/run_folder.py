@@ -57,6 +57,12 @@ class RunFolder:
         return model if isinstance(model, str) else "unknown model"
 
     @property
+    def is_reward_model(self) -> bool:
+        """Whether what was trained scores answers and does not write them."""
+        model = self.run.get("model")
+        return isinstance(model, dict) and model.get("kind") == "reward"
+
+    @property
     def method(self) -> dict[str, Any]:
         """Name, title, equation, source and options of the method."""
         method = self.run.get("method", self.config.get("method", {}))
