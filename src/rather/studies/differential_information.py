@@ -19,8 +19,8 @@ responses' mean log-probability falls by KL(ref || pi*), within 1e-3; and for th
 that the closed forms say, within 1e-2, with the larger fall where the entropy is higher. It falls if another reward comes
 within 1e-6 of the target too.
 
-Noted besides. From samples DPO gets near the target as 1 / n, and with few pairs it is worse than the reference: rare
-responses are separable and run away.
+Noted besides. Whether DPO nears the target as 1 / n from samples, and whether with few pairs it ends farther away than it
+started, as separable rare responses could make it.
 
 Our reading: the world, the sizes and the decay. The paper's large-model runs are not tried here.
 """
