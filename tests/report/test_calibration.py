@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rather.report.build import build_report
 from rather.report.calibration import section, svg
+from rather.report.card import model_card
 from rather.report.run_folder import read_run
 
 MakeRun = Callable[..., Path]
@@ -64,3 +65,5 @@ def test_rewards_of_a_reward_model_are_called_its_own(make_run: MakeRun) -> None
     page = build_report(run).read_text()
     assert "mplicit reward" not in page and "log-ratio to the reference" not in page
     assert "Ranking accuracy" in page
+    card = model_card(run)
+    assert "rather.rewards.load" in card and "AutoModelForCausalLM" not in card and "mplicit reward" not in card

@@ -14,6 +14,12 @@ from rather.report.run_folder import RunFolder, read_run
 
 LIBRARIES = {"diffusion": "diffusers", "flow": "diffusers"}
 
+OF_REWARD_MODEL = """import rather.rewards
+
+judge = rather.rewards.load("path/to/this/folder")
+judge.score(prompt, ["one answer", "another"])
+judge.compare(prompt, "one answer", "another")  # probability that the first is preferred"""
+
 
 def model_card(run_folder: Path) -> str:
     """Markdown with YAML front matter, from what the run has written so far.
@@ -26,6 +32,8 @@ def model_card(run_folder: Path) -> str:
     """
     run = read_run(Path(run_folder))
     found = results.rows(run.evaluation)
+    if run.is_reward_model:
+        found = results.of_reward_model(found)
     parts = [
         f"---\n{yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)}---",
         f"# {_title(run)}",
@@ -51,6 +59,8 @@ def front_matter(run: RunFolder) -> dict[str, Any]:
     matter["library_name"] = "peft" if lora else LIBRARIES.get(kind, "transformers")
     if kind == "language":
         matter["pipeline_tag"] = "text-generation"
+    if run.is_reward_model:
+        matter["library_name"], matter["pipeline_tag"] = "rather", "text-classification"
     name = run.method.get("name")
     matter["tags"] = ["rather", "preference-optimization", *([str(name)] if name else []), *(["lora"] if lora else [])]
     return matter
@@ -112,6 +122,8 @@ def _cell(value: results.Estimate | None, share: bool) -> str:
 
 
 def _use(run: RunFolder) -> str:
+    if run.is_reward_model:
+        return f"## Use\n\n{_fenced(OF_REWARD_MODEL, 'python')}"
     matter = front_matter(run)
     if matter["library_name"] == "transformers":
         loaded = "from transformers import AutoModelForCausalLM, AutoTokenizer"
