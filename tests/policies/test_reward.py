@@ -242,3 +242,14 @@ def test_an_adapter_of_a_language_model_can_carry_a_head(
     policy = open_reward(folder=tmp_path / "adapter")
     assert any("lora_" in name and p.requires_grad for name, p in policy.network.named_parameters())
     torch.testing.assert_close(scored(policy, pairs).elements, scored(open_reward(), pairs).elements)
+
+
+def test_an_encoders_rows_fit_its_positions(open_reward: Opened) -> None:
+    policy = open_reward("bert", "head=gpm&dim=4")
+    long = Comparison("long", "Why is the mountain blue? " * 60, ("It is far.", "Because."), (Edge(0, 1),))
+    encoded = policy.encode([long])
+    assert policy.report.truncated == 1
+    assert policy.collate(encoded).inputs["input_ids"].shape[1] == 128
+    assert torch.isfinite(scored(policy, [long]).extras[EMBEDDING]).all()
+    policy = open_reward("bert", max_length=64)
+    assert policy.collate(policy.encode([long])).inputs["input_ids"].shape[1] == 64

@@ -75,11 +75,11 @@ class RewardPolicy:
             enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         self._sep: int | None = tokenizer.sep_token_id if encoder else None
-        room = base.config.get_text_config().max_position_embeddings or settings.max_length
         self.encoder = TextEncoder(
             tokenizer,
             template=settings.template,
-            max_length=min(settings.max_length, room) - (2 if self._sep is not None else 0),
+            max_length=_room(settings, base.config, tokenizer if encoder else None)
+            - (2 if self._sep is not None else 0),
             truncation=settings.truncation,
         )
         self.form = "encoder" if encoder else _form(scorer, tokenizer, settings)
@@ -252,6 +252,15 @@ def _form(scorer: LanguageScorer, tokenizer: Any, settings: PolicySettings) -> s
     if form == "full":
         raise UserError(f"cannot carry a reward head: {reason}", where=settings.model)
     return form
+
+
+def _room(settings: PolicySettings, config: Any, tokenizer: Any | None) -> int:
+    """The asked length, or the model's where that is shorter; of an encoder what its tokenizer says too, since some count
+    positions from above 0."""
+    limits = [getattr(config.get_text_config(), "max_position_embeddings", None) or settings.max_length]
+    if tokenizer is not None:
+        limits.append(int(tokenizer.model_max_length))
+    return min(settings.max_length, *limits)
 
 
 def _leave_out_output_layer(model: Any) -> None:
