@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rather.data.types import Comparison, Edge
+from rather.data.types import Auxiliary, Comparison, Edge
 from rather.methods import dpo
 from rather.methods.base import Method
 from rather.objectives.base import Objective
@@ -28,6 +28,14 @@ from rather.objectives.scores import Layout, Scores
 
 FACTS: Mapping[str, object] = MappingProxyType({"width": 3, "layers": 2, "activations": ("resid", "attn", "mlp")})
 """Of the model that the extras of a case are from."""
+
+AUXILIARY = (
+    Auxiliary("rationale", "because"),
+    *(Auxiliary("degree", "less", group=side, sign=0.5, label=side) for side in (0, 1)),
+    *(Auxiliary("intra", "response 0", sign=sign) for sign in (1.0, -1.0)),
+    *(Auxiliary("inter", f"response {side}", sign=sign * (1 - 2 * side)) for sign in (1.0, -1.0) for side in (0, 1)),
+)
+"""Further responses of every role: an item of each."""
 
 ARXIV = re.compile(r"\b\d{4}\.\d{5}\b")
 
@@ -68,13 +76,21 @@ def _extras(own: Tensor, other: Tensor) -> dict[str, Tensor]:
     }
 
 
-def make_case(sizes: Sequence[int], *, marks: bool = False, seed: int = 0, length: int | None = None) -> Case:
+def make_case(
+    sizes: Sequence[int],
+    *,
+    marks: bool = False,
+    seed: int = 0,
+    length: int | None = None,
+    auxiliary: Sequence[Auxiliary] = (),
+) -> Case:
     """A random case.
 
     Args:
         sizes: responses of each comparison; the first is the winner over all others, and their scores fall.
         marks: mark the responses desirable and undesirable in turn and leave out the edges.
         length: elements of every response; 1 to 5 when left out.
+        auxiliary: further responses of every second comparison.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -83,13 +99,15 @@ def make_case(sizes: Sequence[int], *, marks: bool = False, seed: int = 0, lengt
 
     comparisons, policy, reference = [], [], []
     for index, size in enumerate(sizes):
-        drawn = torch.randint(1, 6, (size,), generator=generator).tolist()
+        further = auxiliary if index % 2 == 0 else ()
+        drawn = torch.randint(1, 6, (size + len(further),), generator=generator).tolist()
         counts = [count if length is None else length for count in drawn]
         edges = () if marks else tuple(Edge(0, loser, weight=1 + 0.25 * loser) for loser in range(1, size))
         desirable = tuple((index + k) % 2 == 0 for k in range(size)) if marks else ()
         responses = tuple(f"response {k}" for k in range(size))
         scores = () if marks else tuple(1.5 / (index + 2) - 0.4 * k for k in range(size))
-        comparisons.append(Comparison(f"case-{index}", "prompt", responses, edges, desirable, scores))
+        made = Comparison(f"case-{index}", "prompt", responses, edges, desirable, scores)
+        comparisons.append(made.with_auxiliary(further))
         policy.append(tuple(elements(count) for count in counts))
         reference.append(tuple(elements(count) for count in counts))
     return Case(tuple(comparisons), tuple(policy), tuple(reference))
@@ -97,11 +115,12 @@ def make_case(sizes: Sequence[int], *, marks: bool = False, seed: int = 0, lengt
 
 def cases(method: Method, *, length: int | None = None) -> Iterator[Case]:
     """Data of every kind that the method takes."""
-    yield make_case([2, 2, 2, 2, 2, 2], seed=1, length=length)
+    further = AUXILIARY if "auxiliary" in method.needs else ()
+    yield make_case([2, 2, 2, 2, 2, 2], seed=1, length=length, auxiliary=further)
     if "lists" in method.needs:
-        yield make_case([4, 2, 3, 5], seed=2, length=length)
+        yield make_case([4, 2, 3, 5], seed=2, length=length, auxiliary=further)
     if method.needs & {"marks", "targets"}:
-        yield make_case([1, 1, 2, 1, 3], marks=True, seed=3, length=length)
+        yield make_case([1, 1, 2, 1, 3], marks=True, seed=3, length=length, auxiliary=further)
 
 
 def objective_of(method: Method, **options: object) -> Objective:

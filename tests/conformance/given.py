@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rather.data.types import Comparison, Edge
+from rather.data.types import Auxiliary, Comparison, Edge
 from rather.objectives.scores import Layout, Scores
 
 
@@ -57,8 +57,34 @@ def tokens(data: dict[str, Any]) -> tuple[Scores, Scores, Layout]:
     return Scores(flat["policy"], response, extras), Scores(flat["reference"], response, of_reference), layout
 
 
+def auxiliaries(data: dict[str, Any]) -> tuple[Scores, Scores, Layout]:
+    """Pairs with further responses, each response's log-probability spread evenly over its tokens, in float64.
+
+    Hidden states are zeros; a head that starts at zero does not look at them.
+    """
+    made, lengths = [], []
+    for number, one in enumerate(data["comparisons"]):
+        items = [
+            Auxiliary(role, "", group=group, sign=sign, label=label) for role, group, sign, label in one["auxiliary"]
+        ]
+        made.append(Comparison(f"a{number}", "", ("", ""), (Edge(0, 1),)).with_auxiliary(items))
+        lengths += one["lengths"]
+    layout = Layout.of(made, lengths)
+    response = torch.repeat_interleave(torch.arange(len(lengths)), layout.lengths)
+    extras = {"states": torch.zeros(len(response), 2, dtype=torch.float64)}
+    policy, reference = (
+        Scores(
+            (vector([x for one in data["comparisons"] for x in one[side]]) / layout.lengths)[response],
+            response,
+            extras,
+        )
+        for side in ("policy", "reference")
+    )
+    return policy, reference, layout
+
+
 def facts(data: dict[str, Any]) -> dict[str, Any]:
-    """Of the model that ``tokens`` is from."""
+    """Of the model that ``tokens`` and ``auxiliaries`` are from."""
     return {"width": 2, "layers": 1, "activations": tuple(data.get("kinds", ()))}
 
 

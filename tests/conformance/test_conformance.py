@@ -62,7 +62,8 @@ def test_values_beside_pairs(name: str) -> None:
     torch.testing.assert_close(out.per_edge.tolist(), table["per_edge"], rtol=1e-9, atol=1e-11)
     pairs = {key: torch.tensor(value, dtype=torch.float64) for key, value in VALUES["pairs"].items()}
     lengths = {key: pairs.pop(key).long() for key in ("chosen_lengths", "rejected_lengths")}
-    with pytest.raises(rather.UserError, match="needs the score|no embedding|log-probability of each token"):
+    refused = "needs the score|no embedding|log-probability of each token|responses of its own making"
+    with pytest.raises(rather.UserError, match=refused):
         rather.loss(name, **pairs, **lengths)
 
 

@@ -19,8 +19,10 @@ FAR = (50.0, 500.0)
 """Margins at which the behaviour far out is read off."""
 
 
-PAIRED = frozenset({"pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens", "reward", "scores"})
-"""Needs that the scores of one pair satisfy (its ratings being 1/4 and 0)."""
+PAIRED = frozenset(
+    {"pairs", "lists", "marks", "targets", "reference", "likelihood", "tokens", "reward", "scores", "auxiliary"}
+)
+"""Needs that the scores of one pair satisfy (its ratings being 1/4 and 0; terms over further responses are left out)."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A package adds methods through the entry-point group ``rather.methods``; each en
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -15,9 +16,11 @@ from rather.methods import (
     apo_down,
     apo_zero,
     bco_pair,
+    bt,
     cdpo,
     constrained_po,
     cpo,
+    degree_spo,
     diffusion_dpo,
     discopop,
     dmpo,
@@ -25,16 +28,23 @@ from rather.methods import (
     dpo_norm,
     dynamicpo,
     exo_pair,
+    gpm,
+    gpo,
     hinge,
     ipo,
     kto,
-    mppo,
+    mapl,
+    mapl_rm,
     mapo_tokens,
+    mppo,
     nca_pair,
     orpo,
+    pad,
     poly_dpo,
     power,
     power_dl,
+    rationale_dpo,
+    rationale_orpo,
     rdpo,
     sdpo,
     sft,
@@ -79,8 +89,20 @@ BUILT_IN: tuple[Method, ...] = (
     simpo.METHOD,
     cpo.METHOD,
     orpo.METHOD,
+    rationale_dpo.METHOD,
+    rationale_orpo.METHOD,
+    degree_spo.METHOD,
+    mapl.METHOD,
+    mapl_rm.METHOD,
     sft.METHOD,
+    bt.METHOD,
+    gpm.METHOD,
+    gpo.METHOD,
+    pad.METHOD,
 )
+
+ADDITIONS: dict[str, Callable[[Method], Method]] = {degree_spo.SUFFIX: degree_spo.onto}
+"""Terms that any method of pairs can be given: ``ipo+degree_spo``."""
 
 
 @cache
@@ -116,11 +138,17 @@ def _load(entry: EntryPoint) -> Method:
 
 
 def get(name: str) -> Method:
-    """The method of this name or alias; ``logic:FORMULA`` is one made of the formula.
+    """The method of this name or alias; ``logic:FORMULA`` is one made of the formula, ``NAME+ADDITION`` one with a term of
+    ``ADDITIONS``.
 
     Raises:
         UserError: no such method, naming the nearest; or a formula that cannot be read or trained.
     """
+    base, plus, added = name.rpartition("+")
+    if plus:
+        if added not in ADDITIONS:
+            raise UserError(f"no addition {added!r} to a method", where="--method", fix=nearest(added, ADDITIONS))
+        return ADDITIONS[added](get(base))
     if name.startswith("logic:"):
         from rather.methods.logic import method_of  # sympy, which nothing else needs, is slow to load
 

@@ -43,8 +43,9 @@ class AuxiliaryLikelihood(nn.Module):
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Term:
         rows = layout.auxiliary.of_role(self.role).response
         likelihood = reduce_elements(policy, layout.lengths, self.reduce)[rows]
+        seen = {"logps": likelihood.detach()}
         if self.gamma is None:
-            return Term(self.role, -likelihood, f"{self.role}_elements")
+            return Term(self.role, -likelihood, f"{self.role}_elements", metrics=seen)
         if self.link == "log":
-            return Term(self.role, -likelihood, "edges", self.gamma)
-        return Term(self.role, -logsigmoid(self.gamma * likelihood), "edges")
+            return Term(self.role, -likelihood, "edges", self.gamma, seen)
+        return Term(self.role, -logsigmoid(self.gamma * likelihood), "edges", metrics=seen)

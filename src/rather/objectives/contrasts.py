@@ -41,5 +41,7 @@ class Contrast(nn.Module):
             if reference is None:
                 raise ValueError("this contrast compares with a reference; pass its scores")
             rho = rho - reduce_elements(reference.detach(), layout.lengths, self.reduce).to(rho)
-        margin = segment_sum(found.sign.to(rho) * rho[found.response], found.group, found.groups)
-        return Term(self.role, -logsigmoid(self.beta * margin), self.role, self.coefficient)
+        margin = self.beta * segment_sum(found.sign.to(rho) * rho[found.response], found.group, found.groups)
+        losses = -logsigmoid(margin)
+        seen = {"loss": losses.detach(), "accuracy": (margin.sign().detach() + 1) / 2}
+        return Term(self.role, losses, self.role, self.coefficient, seen)

@@ -98,6 +98,9 @@ def examples(config: TrainConfig, method: Method, data: Data, held: Data | None)
     if (config.early_stopping_patience or config.final_model == "best") and not evaluation:
         raise UserError("the best weights cannot be told without held-out data", where="--eval-data", fix="give some")
     train, evaluation = augmented(config, method, train), augmented(config, method, evaluation)
+    if "auxiliary" in method.needs and (bare := sum(not one.auxiliary for one in train)):
+        what = f"{method.name} has nothing to add to {bare} of {len(train)} training comparisons"
+        warnings.append(f"{what}; rather explain {method.name} says what it makes of the data")
     found = {"train": {**summary, "n": len(train)}}
     if evaluation:
         found["eval"] = {**of_held, "n": len(evaluation)}
