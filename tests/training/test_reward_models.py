@@ -17,6 +17,7 @@ from rather.errors import UserError
 from rather.report.rescore import rescore
 from rather.report.run_folder import read_run
 from rather.training.calibration import Calibration
+from rather.training.optimisation import auto_learning_rate
 from rather.training.run import train
 from tiny import tiny_encoder, tiny_model
 from training.test_resume import Stop, crash_after
@@ -134,3 +135,9 @@ def test_calibration_of_certain_margins_is_finite() -> None:
     found.add(torch.tensor([1e4, -1e4]), 1.0)
     assert found.result()["log_loss"] == pytest.approx(5e3)
     assert found.result()["calibration_error"] == pytest.approx(0.5)
+
+
+def test_a_fresh_head_is_given_a_larger_rate() -> None:
+    rates = [auto_learning_rate(False, size, fresh=True) for size in (10**7, 10**8, 10**9)]
+    assert rates == sorted(rates, reverse=True)
+    assert all(rate > auto_learning_rate(False, size) for rate, size in zip(rates, (10**7, 10**8, 10**9), strict=True))
