@@ -43,7 +43,7 @@ def test_gradient_by_finite_differences(form: LogitForm, frozen: bool) -> None:
     head.requires_grad_(not frozen)
 
     def scores(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        return module._ChunkedHead.apply(h, w, b, targets, form, torch.float64, 3, False)[0]
+        return module._ChunkedHead.apply(h, w, b, targets, form, torch.float64, 3, False, True)[0]
 
     assert torch.autograd.gradcheck(scores, (hidden, head.weight, head.bias))
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rather.policies import shared
+from rather.policies import block_mask, shared
 from rather.policies.forms import padded_inputs, shared_inputs
 from rather.policies.scorer import LanguageScorer
 from rather.policies.selfcheck import choose_form
@@ -117,12 +117,13 @@ def test_self_check_can_be_told_to_pad() -> None:
 
 def test_self_check_rejects_a_wrong_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sharing that lets responses see each other is found out, and the model's attention put back."""
-    real = shared._block
+    real = block_mask._allowed
 
-    def leaky(function: Any, lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
-        return real(function, lengths, device) | torch.ones(sum(lengths), sum(lengths), dtype=torch.bool).tril()
+    def leaky(function: Any, start: int, lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        every = torch.ones(sum(lengths), sum(lengths), dtype=torch.bool)
+        return real(function, start, lengths, device) | every.tril()
 
-    monkeypatch.setattr(shared, "_block", leaky)
+    monkeypatch.setattr(block_mask, "_allowed", leaky)
     scorer = scorer_of("llama")
     form, warning = choose_form(scorer, tiny_tokenizer(vocab_size=VOCABULARY), "auto")
     assert form == "padded"

@@ -5,7 +5,7 @@
 
 The logits of a whole batch are often the largest tensor of a step (vocabulary times positions). Here they exist for
 one chunk at a time, in forward and in backward; products run in the compute type, statistics in float32 at least.
-Each row is one position, so the result for a row does not depend on the others.
+Each row is one position, so the result for a row does not depend on the others. Without gradients nothing is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-_CHUNK_ELEMENTS = 1 << 24  # logits of a chunk: 64 MB in float32
+_CHUNK_BYTES = 1 << 26  # raw products of a chunk
+_BLOCK_ELEMENTS = {"cpu": 1 << 20}  # of a chunk, looked at together: 4 MB in float32, near a core's cache
+_BLOCK_ELEMENTS_ELSEWHERE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class LogitForm:
         return self.scale * (1 - (formed / self.cap).square())
 
 
-def chunk_rows(vocabulary: int) -> int:
+def chunk_rows(vocabulary: int, dtype: torch.dtype = torch.float32) -> int:
     """Rows of a chunk for a vocabulary of this size."""
-    return max(16, _CHUNK_ELEMENTS // vocabulary)
+    return max(16, _CHUNK_BYTES // (vocabulary * dtype.itemsize))
 
 
 def token_logps(
@@ -77,8 +79,12 @@ def token_logps(
     """
     if type(head) is nn.Linear and not _hooked(head):
         dtype = _product_dtype(hidden)
-        rows = chunk or chunk_rows(head.weight.shape[0])
-        logps, entropies = _ChunkedHead.apply(hidden, head.weight, head.bias, targets, form, dtype, rows, entropy)
+        rows = chunk or chunk_rows(head.weight.shape[0], dtype)
+        # Asked here, as gradients are always off inside; without them nothing is kept and nothing extra computed.
+        differentiate = torch.is_grad_enabled()
+        logps, entropies = _ChunkedHead.apply(
+            hidden, head.weight, head.bias, targets, form, dtype, rows, entropy, differentiate
+        )
         return logps, entropies if entropy else None
     return _by_module(hidden, head, targets, form, entropy, chunk)
 
@@ -90,8 +96,11 @@ def plain_token_logps(hidden: Tensor, head: nn.Module, targets: Tensor, form: Lo
 
 
 class _ChunkedHead(torch.autograd.Function):
-    """Rebuilds a chunk's logits in backward; a frozen head needs no second pass, as the gradient with respect to the
-    hidden state is made in forward (each row's incoming gradient is one number)."""
+    """What backward needs is the gradient of each row's log-probability with respect to its raw products, a matrix of
+    the size of the logits. That of the last chunk takes the place of the chunk's products and is kept, as nothing
+    comes between; those of the others are made again in backward. A frozen head keeps none: each row's incoming
+    gradient is one number, so the gradient with respect to the hidden state is made in forward but for that factor.
+    """
 
     @staticmethod
     def forward(
@@ -104,67 +113,100 @@ class _ChunkedHead(torch.autograd.Function):
         dtype: torch.dtype,
         rows: int,
         with_entropy: bool,
+        differentiate: bool,
     ) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(dtype, torch.float32)
-        size = hidden.shape[0]
-        lse, logps = (torch.empty(size, dtype=wide, device=hidden.device) for _ in range(2))
-        entropy = torch.empty(size if with_entropy else 0, dtype=wide, device=hidden.device)
-        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        early = torch.empty(hidden.shape, dtype=dtype, device=hidden.device)
-        early = early if needs_hidden and not (needs_weight or needs_bias) else None
+        needs_hidden, needs_weight, needs_bias = (needed and differentiate for needed in ctx.needs_input_grad[:3])
+        frozen = needs_hidden and not (needs_weight or needs_bias)
         w, b = weight.to(dtype), None if bias is None else bias.to(dtype)
-        for start in range(0, size, rows):
+        early = torch.empty(hidden.shape, dtype=dtype, device=hidden.device) if frozen else None
+        parts, kept = [], None
+        for start in range(0, hidden.shape[0], rows):
             part = slice(start, start + rows)
-            logits = form(nn.functional.linear(hidden[part].to(dtype), w, b).to(wide))
-            lse[part] = logits.logsumexp(-1)
-            logps[part] = logits.gather(-1, targets[part, None]).squeeze(-1) - lse[part]
-            if with_entropy:
-                probabilities = (logits - lse[part, None]).exp()
-                entropy[part] = lse[part] - (probabilities * logits).sum(-1)
+            raw = nn.functional.linear(hidden[part].to(dtype), w, b)
+            last = start + rows >= hidden.shape[0]
+            wanted = frozen or (last and (needs_weight or needs_bias))
+            parts.append(_statistics(raw, targets[part], form, entropy=with_entropy, gradient=wanted))
             if early is not None:
-                early[part] = _logit_gradient(logits, lse[part], targets[part], form).to(dtype) @ w
-        ctx.save_for_backward(hidden, weight, bias, targets, lse, early)
-        ctx.form, ctx.dtype, ctx.rows = form, dtype, rows
+                torch.mm(raw, w, out=early[part])
+            elif wanted:
+                kept = raw
+        logps, entropy = (torch.cat(values) for values in zip(*parts, strict=True))
+        if frozen:
+            ctx.save_for_backward(early)
+        elif needs_weight or needs_bias:
+            ctx.save_for_backward(hidden, w, b, targets, kept)
+        ctx.form, ctx.rows, ctx.frozen = form, rows, frozen
+        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
         ctx.mark_non_differentiable(entropy)
         return logps, entropy
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        outer = gradients[0]
-        hidden, weight, bias, targets, lse, early = ctx.saved_tensors
-        unused = (None,) * 5
-        if early is not None:
-            return (outer[:, None] * early).to(hidden.dtype), None, None, *unused
+        outer = gradients[0][:, None]
+        of_hidden, of_weight, of_bias = ctx.dtypes
+        unused = (None,) * 6
+        if ctx.frozen:
+            (early,) = ctx.saved_tensors
+            return (outer * early).to(of_hidden), None, None, *unused
+        hidden, w, b, targets, kept = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        form, dtype, rows = ctx.form, ctx.dtype, ctx.rows
         to_hidden = torch.empty_like(hidden) if needs_hidden else None
-        to_weight = torch.zeros(weight.shape, dtype=lse.dtype, device=weight.device) if needs_weight else None
-        to_bias = torch.zeros(bias.shape, dtype=lse.dtype, device=bias.device) if needs_bias else None
-        w, b = weight.to(dtype), None if bias is None else bias.to(dtype)
-        for start in range(0, hidden.shape[0], rows):
-            part = slice(start, start + rows)
-            h = hidden[part].to(dtype)
-            logits = form(nn.functional.linear(h, w, b).to(lse.dtype))
-            inner = _logit_gradient(logits, lse[part], targets[part], form).mul_(outer[part, None])
-            if to_bias is not None:
-                to_bias += inner.sum(0)
-            inner = inner.to(dtype)
+        to_weight: Tensor | None = None
+        to_bias = torch.zeros(w.shape[0], dtype=outer.dtype, device=w.device) if needs_bias else None
+        for start in reversed(range(0, hidden.shape[0], ctx.rows)):
+            part = slice(start, start + ctx.rows)
+            h = hidden[part]
+            inner, kept = kept, None
+            if inner is None:
+                inner = nn.functional.linear(h.to(w.dtype), w, b)
+                _statistics(inner, targets[part], ctx.form, entropy=False, gradient=True)
+            # The factors of the rows go to the small side of each product.
             if to_hidden is not None:
-                to_hidden[part] = (inner @ w).to(hidden.dtype)
-            if to_weight is not None:
-                to_weight = to_weight.addmm_(inner.T, h) if dtype == lse.dtype else to_weight.add_(inner.T @ h)
-        to_weight = None if to_weight is None else to_weight.to(weight.dtype)
-        to_bias = None if to_bias is None or bias is None else to_bias.to(bias.dtype)
+                to_hidden[part] = (inner @ w) * outer[part]
+            if needs_weight:
+                to_weight = _added(to_weight, inner.T, (h * outer[part]).to(w.dtype), outer.dtype)
+            if to_bias is not None:
+                to_bias += outer[part, 0].to(inner.dtype) @ inner
+        to_weight = None if to_weight is None else to_weight.to(of_weight)
+        to_bias = None if to_bias is None else to_bias.to(of_bias)
         return to_hidden, to_weight, to_bias, *unused
 
 
-def _logit_gradient(logits: Tensor, lse: Tensor, targets: Tensor, form: LogitForm) -> Tensor:
-    """Gradient of a row's log-probability with respect to the raw product: (onehot - softmax) * slope."""
-    slope = form.slope(logits)
-    gradient = (logits - lse[:, None]).exp_().neg_()
-    gradient.scatter_add_(-1, targets[:, None], torch.ones_like(targets[:, None], dtype=gradient.dtype))
-    return gradient if isinstance(slope, float) and slope == 1.0 else gradient.mul_(slope)
+def _statistics(
+    raw: Tensor, targets: Tensor, form: LogitForm, *, entropy: bool, gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the targets and entropies (or nothing) from a chunk of raw products.
+
+    Args:
+        raw: [n, V] in the compute type; with ``gradient`` it is overwritten by the gradient of each row's
+            log-probability with respect to it: (onehot - softmax) * slope.
+    """
+    wide = torch.promote_types(raw.dtype, torch.float32)
+    # Several passes over few rows: over a whole chunk each would be a trip to memory, and its copies as large.
+    block = max(1, _BLOCK_ELEMENTS.get(raw.device.type, _BLOCK_ELEMENTS_ELSEWHERE) // raw.shape[1])
+    logps, spread = [], []
+    for part, wanted in zip(raw.split(block), targets[:, None].split(block), strict=True):
+        logits = form(part.to(wide))
+        slope = form.slope(logits) if gradient else 1.0
+        every = logits.log_softmax(-1)
+        logps.append(every.gather(-1, wanted).squeeze(-1))
+        if not (gradient or entropy):
+            continue
+        chances = every.exp()
+        if entropy:
+            spread.append(-(chances * every).sum(-1))
+        if gradient:
+            inner = chances.neg_().scatter_add_(-1, wanted, torch.ones_like(wanted, dtype=wide))
+            part.copy_(inner if isinstance(slope, float) and slope == 1.0 else inner.mul_(slope))
+    return torch.cat(logps), torch.cat(spread) if entropy else raw.new_empty(0, dtype=wide)
+
+
+def _added(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """``total + a @ b``, summed in ``dtype``; ``total`` is overwritten."""
+    if total is None:
+        return (a @ b).to(dtype)
+    return total.addmm_(a, b) if a.dtype == dtype else total.add_(a @ b)
 
 
 def _by_module(

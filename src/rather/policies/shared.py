@@ -14,47 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from rather.policies.block_mask import BlockMask, Piece, Sizes
+
 NAME = "rather_shared_prompt"
 """The implementation's name in transformers' registries."""
-
-Sizes = tuple[tuple[int, ...], ...]
-"""Lengths of prompt and responses of each comparison, in row order."""
 
 _current: ContextVar[Sizes | None] = ContextVar("shared_sizes", default=None)
 
 
 class NotShareable(RuntimeError):
     """The model asks for something that a shared row cannot give."""
-
-
-@dataclass
-class BlockMask:
-    """What may see what, per comparison. Passes through a model's layers untouched, as an attention mask.
-
-    Attributes:
-        sizes: comparisons of the row.
-        blocks: [n, n] boolean for each comparison of n tokens; row sees column where true.
-    """
-
-    sizes: Sizes
-    blocks: list[Tensor]
-    _additive: dict[torch.dtype, list[Tensor]] = field(default_factory=dict)
-
-    def additive(self, dtype: torch.dtype) -> list[Tensor]:
-        """The blocks as 0 and -inf; made once for all layers."""
-        if dtype not in self._additive:
-            self._additive[dtype] = [
-                torch.zeros(block.shape, dtype=dtype, device=block.device).masked_fill_(~block, -torch.inf)
-                for block in self.blocks
-            ]
-        return self._additive[dtype]
 
 
 def last_hidden_states(lm: Any, input_ids: Tensor, *, position_ids: Tensor, sizes: Sizes) -> Tensor:
@@ -107,20 +82,7 @@ def build_mask(*args: Any, mask_function: Callable[..., Tensor] | None = None, *
     if kwargs.get("use_vmap"):
         raise NotShareable("the model brings a mask of its own")
     device = kwargs.get("device", "cpu")
-    return BlockMask(sizes, [_block(function, lengths, torch.device(device)) for lengths in sizes])
-
-
-def _block(function: Callable[..., Any], lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    prompt, *responses = lengths
-    spans = [torch.arange(prompt), *(torch.arange(prompt, prompt + size) for size in responses)]
-    logical = torch.cat(spans).to(device)
-    branch = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
-    zero = torch.zeros(1, 1, 1, 1, dtype=torch.long, device=device)
-    q, kv = logical[None, None, :, None], logical[None, None, None, :]
-    allowed = torch.as_tensor(function(zero, zero, q, kv), device=device)
-    size = len(logical)
-    allowed = allowed.expand(1, 1, size, size)[0, 0]
-    return allowed & ((branch == 0)[None, :] | (branch[:, None] == branch[None, :]))
+    return BlockMask.of(sizes, function, torch.device(device))
 
 
 def attention(
@@ -141,23 +103,67 @@ def attention(
         softcap: bound of the attention logits (Gemma 2).
         s_aux: [H] logits of attention sinks (gpt-oss).
     """
-    plain = softcap is None and s_aux is None
     if not isinstance(attention_mask, BlockMask):
         return _ordinary(module, query, key, value, attention_mask, dropout, scaling, softcap, s_aux, **kwargs)
     if dropout or kwargs.get("position_bias") is not None or kwargs.get("is_causal") is False:
         raise NotShareable("attention with dropout, a position bias or without causality")
-    key, value = _repeat(key, query), _repeat(value, query)
-    cuts = [sum(lengths) for lengths in attention_mask.sizes]
-    parts = zip(query.split(cuts, 2), key.split(cuts, 2), value.split(cuts, 2), strict=True)
-    masks = attention_mask.additive(query.dtype)
-    if plain:
-        done = [
-            scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-            for (q, k, v), mask in zip(parts, masks, strict=True)
-        ]
+    by_hand = softcap is not None or s_aux is not None
+    kind = query.device.type
+    native = kind == "cpu" and not by_hand
+    if not native:  # elsewhere kernels that take both a mask and fewer key heads are rare
+        key, value = _repeat(key, query), _repeat(value, query)
+
+    def answer(q: Tensor, k: Tensor, v: Tensor, piece: Piece) -> Tensor:
+        mask = piece.additive(q.dtype)
+        if by_hand:
+            return _by_hand(q, k, v, _causal(q) if mask is None else mask, scaling, softcap, s_aux)
+        return scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=native and k.shape[1] < q.shape[1],
+        )
+
+    if native and torch.is_autocast_enabled(kind):
+        # The backward pass of a processor's bfloat16 kernel is slower than that of float32, which is exact as well.
+        with torch.autocast(kind, enabled=False):
+            done = _answers(answer, query.float(), key.float(), value.float(), attention_mask)
     else:
-        done = [_by_hand(q, k, v, mask, scaling, softcap, s_aux) for (q, k, v), mask in zip(parts, masks, strict=True)]
-    return torch.cat(done, 2).transpose(1, 2).contiguous(), None
+        done = _answers(answer, query, key, value, attention_mask)
+    return torch.cat([part.transpose(1, 2) for part in done], 1), None
+
+
+def _answers(
+    answer: Callable[[Tensor, Tensor, Tensor, Piece], Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: BlockMask,
+) -> list[Tensor]:
+    """[1, H, n, d] of each piece, in the order of the row."""
+    cuts = [piece.queries for pieces in mask.pieces for piece in pieces]
+    # One split of each: a slice's gradient would be as long as the row.
+    parts = zip(query.split(cuts, 2), key.split(cuts, 2), value.split(cuts, 2), strict=True)
+    done: list[Tensor] = []
+    for (prompt, *_), pieces in zip(mask.sizes, mask.pieces, strict=True):
+        shared: list[Tensor] = []
+        for piece in pieces:
+            q, k, v = next(parts)
+            if not piece.branch:
+                rest = piece.queries - prompt
+                shared = [states.split([prompt, rest], 2)[0] for states in (k, v)] if len(pieces) > 1 else []
+            else:
+                k, v = (torch.cat([before, own], 2) for before, own in zip(shared, (k, v), strict=True))
+            done.append(answer(q, k, v, piece))
+    return done
+
+
+def _causal(query: Tensor) -> Tensor:
+    size = query.shape[2]
+    return torch.full((size, size), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
 
 
 def _ordinary(
