@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rather.data.types import Comparison, Edge
+from rather.data.types import Auxiliary, Comparison, Edge
 from rather.errors import UserError
 from rather.objectives.embedding import EMBEDDING, GATE
 from rather.objectives.scores import Scores
@@ -81,15 +82,29 @@ def test_the_reward_is_a_linear_function_of_the_last_tokens_state(
     scores = policy.score(network, policy.collate(encoded), None)
     row = 0
     for item in encoded:
-        for response in item.inputs.responses:
-            ids = torch.tensor([[*item.inputs.prompt, *response]])
+        (tokens,) = item.inputs
+        for response in tokens.responses:
+            ids = torch.tensor([[*tokens.prompt, *response]])
             states = network.scorer.causal_lm.model(input_ids=ids)[0][0]
             unit = normalize(states[-1] @ network.head.weight.T, dim=-1)
             torch.testing.assert_close(scores.extras[EMBEDDING][row], unit, rtol=1e-3, atol=1e-4)
-            gate = (states[len(item.inputs.prompt) - 1] @ network.gate.weight.T).softmax(-1)
+            gate = (states[len(tokens.prompt) - 1] @ network.gate.weight.T).softmax(-1)
             torch.testing.assert_close(scores.extras[GATE][row], gate, rtol=1e-3, atol=1e-4)
             row += 1
     assert row == len(scores.elements) and not scores.elements.any()
+
+
+@pytest.mark.parametrize(("kind", "encoding"), [("llama", "auto"), ("llama", "padded"), ("bert", "auto")])
+def test_auxiliary_responses_have_rewards_of_their_own(
+    open_reward: Opened, pairs: list[Comparison], kind: str, encoding: str
+) -> None:
+    policy = open_reward(kind, encoding=encoding)
+    other = ({"role": "user", "content": "Another question"},)
+    full = pairs[0].with_auxiliary([Auxiliary("intra", "It is short.", prompt=other), Auxiliary("inter", "Long.")])
+    alone = [pairs[0], replace(pairs[0], responses=("Long.",), edges=())]
+    alone.append(replace(pairs[0], prompt=other, responses=("It is short.",), edges=()))
+    expected = torch.cat([scored(policy, [one]).elements for one in alone])
+    torch.testing.assert_close(scored(policy, [full]).elements, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_encoder_reads_prompt_and_response_together(open_reward: Opened, pairs: list[Comparison]) -> None:
@@ -98,13 +113,14 @@ def test_an_encoder_reads_prompt_and_response_together(open_reward: Opened, pair
     (item,) = policy.encode(pairs[:1])
     scores = policy.score(network, policy.collate([item]), None)
     begin, end = (policy.encoder.tokenizer.convert_tokens_to_ids(name) for name in ("<|begin|>", "<|endoftext|>"))
-    prompt = [*item.inputs.prompt.tolist(), end]
+    (tokens,) = item.inputs
+    prompt = [*tokens.prompt.tolist(), end]
     assert prompt[0] == begin
 
     def mean(ids: list[int]) -> Tensor:
         return network.scorer.causal_lm(input_ids=torch.tensor([ids]))[0][0].mean(0)
 
-    for row, response in enumerate(item.inputs.responses):
+    for row, response in enumerate(tokens.responses):
         unit = normalize(mean([*prompt, *response.tolist(), end]) @ network.head.weight.T, dim=-1)
         torch.testing.assert_close(scores.extras[EMBEDDING][row], unit, rtol=1e-3, atol=1e-4)
         # The gate reads the prompt alone: the states of an encoder see both sides.

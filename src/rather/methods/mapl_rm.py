@@ -33,7 +33,7 @@ METHOD = Method(
     source="arXiv 2505.12845",
     options=Options,
     build=build,
-    needs=frozenset({"pairs", "auxiliary"}),
+    needs=frozenset({"pairs", "reward", "auxiliary"}),
     dpo_limit={"beta": 0.1, "intra_weight": 0.0, "inter_weight": 0.0},
     augment=mapl.augment,
 )

@@ -88,7 +88,7 @@ class RewardPolicy:
             raise UserError("is for encoders: a causal model's last token sees the others", where=f"pooling={pooling}")
         _leave_out_output_layer(base)
         self.network: nn.Module = RewardNetwork(scorer, options, pooling)
-        self.provides = frozenset({"reward" if options.head == "bt" else "embedding"})
+        self.provides = frozenset({"reward" if options.head == "bt" else "embedding", "auxiliary"})
 
     @classmethod
     def load(cls, settings: PolicySettings) -> RewardPolicy:
@@ -128,8 +128,8 @@ class RewardPolicy:
         """Token ids of comparisons, in order; every response is one element. See ``LanguagePolicy.encode``."""
         self.report = EncodingReport()
         return [
-            Encoded(comparison, (1,) * len(tokens.responses), self._cost(tokens), tokens)
-            for comparison, (tokens, *_) in self.encoder.encode(comparisons, self.report)
+            Encoded(comparison, (1,) * sum(len(t.responses) for t in parts), sum(map(self._cost, parts)), parts)
+            for comparison, parts in self.encoder.encode(comparisons, self.report)
         ]
 
     def _cost(self, tokens: Tokens) -> int:
@@ -138,7 +138,7 @@ class RewardPolicy:
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """A batch in the given order; ``inputs`` holds what the network's forward takes."""
-        tokens = [item.inputs for item in encoded]
+        tokens = [tokens for item in encoded for tokens in item.inputs]
         layout = Layout.of([item.comparison for item in encoded], [n for item in encoded for n in item.lengths])
         inputs = self._encoder_rows(tokens) if self.form == "encoder" else _causal_rows(tokens, self.form)
         return Batch(layout, {"form": self.form, **inputs}, tuple(item.comparison.id for item in encoded))
