@@ -183,5 +183,6 @@ STUDY = Study(
     },
     criteria=CRITERIA,
     tiny={"prompts": 40, "steps": 20},
+    seeds=10,
     plot=plot,
 )
