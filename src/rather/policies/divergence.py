@@ -49,7 +49,8 @@ def token_kl(
             of_reference = reference_head(r).to(wide).log_softmax(-1)
         return (of_reference.exp() * (of_reference - logps)).sum(-1)
 
-    size = chunk or chunk_rows(int(getattr(head, "out_features", 1 << 16)))
+    # About eight tensors of a chunk's size are alive at once: the logits of both models, and what backward needs.
+    size = chunk or max(16, chunk_rows(int(getattr(head, "out_features", 1 << 16))) // 8)
     if not any(parameter.requires_grad for parameter in head.parameters()):
         return _FrozenHead.apply(states, reference_states, rows, size)
     parts = [
