@@ -151,10 +151,20 @@ ROWS = (
 
 
 def tell(
-    display: Display, before: Mapping[str, Any], after: Mapping[str, Any], paths: Mapping[str, Path | None]
+    display: Display,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    world: Mapping[str, Any],
+    paths: Mapping[str, Path | None],
 ) -> None:
-    """The table of held-out numbers, and where everything is."""
-    rows = [
+    """The table of held-out numbers, and where everything is.
+
+    Args:
+        world: what programs found when they checked the model's own answers (``examine.examine``).
+    """
+    passed = [_checked(world, when) for when in ("before", "after")]
+    rows = [["own answers that pass every check", *passed]] if any(text != "-" for text in passed) else []
+    rows += [
         [label, _with_interval(before, key), _with_interval(after, key)]
         for key, label in ROWS
         if key in before or key in after
@@ -164,6 +174,11 @@ def tell(
         title = f"held out ({number} comparisons)" if number else "samples"
         display.table(title, ["", "before", "after"], rows)
     display.settings("done", {name: str(path) for name, path in paths.items() if path is not None})
+
+
+def _checked(world: Mapping[str, Any], when: str) -> str:
+    found = world.get(when, {}).get("pass_rate")
+    return _with_interval({"rate": found["rate"], "rate/interval": found["interval"]}, "rate") if found else "-"
 
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:

@@ -360,7 +360,9 @@ class Stages:
         report = finish.report(self.output, self.main, self.display)
         if self.config.push_to_hub and self.main:
             finish.push(self.config.push_to_hub, folder, self.display, self.record)
-        finish.tell(self.display, self.before, after, {"model": folder, "report": report, "run": self.output})
+        finish.tell(
+            self.display, self.before, after, self.world, {"model": folder, "report": report, "run": self.output}
+        )
         return RunResult("finished", self.output, done, folder, self.before, after)
 
     def _close(self, values: dict[str, Any]) -> None:
