@@ -99,7 +99,7 @@ def test_published_order_of_operations(
     outcome = objective(policy, reference, LAYOUT)
     assert outcome.margins.item() / BETA == pytest.approx(u - delta, abs=1e-11)
     assert outcome.loss(LAYOUT.counts()).item() == pytest.approx(expected, abs=1e-12)
-    assert masks[0](reference).tolist() == reward.tolist()
+    assert masks[0](reference, LAYOUT).tolist() == reward.tolist()
     alone, _ = masked(reward, kl, **options, alpha=0.0)
     assert alone(policy, reference, LAYOUT).margins.item() / BETA == pytest.approx(u, abs=1e-11)
 
@@ -264,7 +264,7 @@ class TestLearnedMask:
         mask.prepare({"width": 4, "layers": 3})
         states = 100 * torch.randn(50, 3, 4)
         reference = Scores(torch.zeros(50), torch.zeros(50).long(), {"layers": states, "states": states[:, -1]})
-        values = mask(reference)
+        values = mask(reference, LAYOUT)
         torch.testing.assert_close(values, torch.full((50,), 1.5))
         grads = torch.autograd.grad(values.square().sum(), mask.parameters(), allow_unused=True)
         told = dict(zip([name for name, _ in mask.named_parameters()], grads, strict=True))
@@ -280,7 +280,7 @@ class TestLearnedMask:
         reference = Scores(torch.zeros(7), torch.zeros(7).long(), {"layers": states})
         assert mask.norm is not None
         inner = torch.relu((mask.norm(states) * mask.weight).sum(-1) + mask.bias)
-        torch.testing.assert_close(mask(reference), torch.relu(inner @ mask.mix))
+        torch.testing.assert_close(mask(reference, LAYOUT), torch.relu(inner @ mask.mix))
 
     def test_dropout_is_for_training_alone_and_seeded(self) -> None:
         mask = LearnedMask("simple_last", dropout=0.5)
@@ -289,16 +289,16 @@ class TestLearnedMask:
         drawn = []
         for _ in range(2):
             torch.manual_seed(3)
-            drawn.append(mask(reference))
+            drawn.append(mask(reference, LAYOUT))
         assert torch.equal(drawn[0], drawn[1])
         assert set(drawn[0].tolist()) == {0.0, 2.0}
-        assert set(mask.eval()(reference).tolist()) == {1.0}
+        assert set(mask.eval()(reference, LAYOUT).tolist()) == {1.0}
 
     def test_states_get_no_gradient(self) -> None:
         mask = LearnedMask("simple_last")
         mask.prepare({"width": 2, "layers": 1})
         states = torch.ones(3, 2, requires_grad=True)
-        values = mask(Scores(torch.zeros(3), torch.zeros(3).long(), {"states": states}))
+        values = mask(Scores(torch.zeros(3), torch.zeros(3).long(), {"states": states}), LAYOUT)
         assert torch.autograd.grad(values.sum(), states, allow_unused=True)[0] is None
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from rather.objectives.element_values import Valued, with_log_ratio
 from rather.objectives.outcome import Term
 from rather.objectives.scores import Layout, Scores, segment_sum
-from rather.objectives.token_masks import ActivationMask, LearnedMask
 
 
 class TokenReward(nn.Module):
@@ -24,8 +23,8 @@ class TokenReward(nn.Module):
     Gradients reach the policy through rho and kappa, and the masks through both sums.
 
     Args:
-        reward_mask, kl_mask: masks of the two parts; ``None`` is 1 everywhere. The same object for both is a common
-            mask.
+        reward_mask, kl_mask: masks of the two parts, (reference, layout) -> [E] (``token_masks``); ``None`` is 1
+            everywhere. The same object for both is a common mask.
         alpha: factor on the divergence; at 0 it is not computed.
         still_chosen: no gradient through the divergence at responses that win (TDPO2, arXiv 2404.11999 eq. 17).
         l1_reward, l1_kl: factors on the sums of masks over both responses of an edge, for learned masks. A common mask
@@ -34,8 +33,8 @@ class TokenReward(nn.Module):
 
     def __init__(
         self,
-        reward_mask: LearnedMask | ActivationMask | None = None,
-        kl_mask: LearnedMask | ActivationMask | None = None,
+        reward_mask: nn.Module | None = None,
+        kl_mask: nn.Module | None = None,
         *,
         alpha: float = 1.0,
         still_chosen: bool = False,
@@ -72,14 +71,10 @@ class TokenReward(nn.Module):
 
     def masks(self, reference: Scores, layout: Layout) -> dict[str, Tensor | None]:
         """``reward`` and ``kl``: [E], or ``None`` for 1 everywhere; a common mask is made once."""
-        reward = self._mask(self.reward_mask, reference, layout)
-        same = self.kl_mask is self.reward_mask
-        return {"reward": reward, "kl": reward if same else self._mask(self.kl_mask, reference, layout)}
-
-    def _mask(self, mask: nn.Module | None, reference: Scores, layout: Layout) -> Tensor | None:
-        if mask is None:
-            return None
-        return mask(reference, layout) if isinstance(mask, ActivationMask) else mask(reference)
+        reward = self.reward_mask(reference, layout) if self.reward_mask is not None else None
+        if self.kl_mask is self.reward_mask:
+            return {"reward": reward, "kl": reward}
+        return {"reward": reward, "kl": self.kl_mask(reference, layout) if self.kl_mask is not None else None}
 
     def _sizes(self, masks: dict[str, Tensor | None], response: Tensor, layout: Layout) -> tuple[Term, ...]:
         """The L1 terms: sums of a mask over the tokens of both ends, mean over edges."""

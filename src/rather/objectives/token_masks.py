@@ -55,7 +55,7 @@ class LearnedMask(nn.Module):
             self.norm = nn.LayerNorm(width)
             self.mix = nn.Parameter(torch.full((layers,), 1 / layers))
 
-    def forward(self, reference: Scores) -> Tensor:
+    def forward(self, reference: Scores, layout: Layout) -> Tensor:
         """[E] masks, with gradient to the parameters."""
         if self.norm is None:
             states = reference.extras["states"].detach().to(self.weight)
