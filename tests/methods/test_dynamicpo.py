@@ -54,8 +54,8 @@ def selection(policy: Tensor, **options: Any) -> tuple[list[bool], list[float]]:
     objective = get("dynamicpo").objective(**options)
     assert isinstance(objective, Preference)
     assert objective.selection is not None
-    kept, factor = objective.selection(policy, one_list(policy.numel()))
-    return kept.tolist(), factor.tolist()
+    chosen = objective.selection(policy, one_list(policy.numel()))
+    return chosen.kept.tolist(), chosen.factor.tolist()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -71,6 +71,23 @@ def test_values(name: str) -> None:
             found = loss("dynamicpo", policy, reference, base=base, beta=case["beta"], gamma=case["gamma"])
             # The released S-DPO adds 1e-8 to the sum.
             assert found.item() == pytest.approx(case[base], rel=1e-8 if base == "sdpo" else 1e-12)
+
+
+def test_what_is_logged_of_the_boundary() -> None:
+    """Means over the selected negatives of a violation and of a cluster."""
+    for name, share, violation in (("violation", 1 / 4, 1.0), ("cluster", 2 / 7, 0.0)):
+        case = CASES[name]
+        policy, reference = sides(case)
+        layout, response = one_list(policy.numel()), torch.arange(policy.numel())
+        outcome = get("dynamicpo").objective()(Scores(policy, response), Scores(reference, response), layout)
+        seen = {name.removeprefix("selection/"): values.mean().item() for name, values in outcome.logged.items()}
+        assert seen["kept"] == pytest.approx(share)
+        assert seen["violation"] == violation
+        assert seen["factor"] == pytest.approx(sum(case["betas"]) / len(case["betas"]), rel=1e-6)
+        kept = [case["l"][place] for place in case["kept"]]
+        rest = [value for place, value in enumerate(case["l"]) if place not in case["kept"]]
+        assert seen["above"] == pytest.approx(case["l_w"] - sum(kept) / len(kept))
+        assert seen["below"] == pytest.approx(sum(kept) / len(kept) - sum(rest) / len(rest))
 
 
 def test_gradient_of_a_violation() -> None:

@@ -23,7 +23,7 @@ from rather.objectives.parts import MovingPart, Seen, moving_parts
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Layout, Scores, stable_key
 from rather.objectives.tables import KeyedTable, edge_keys, mean_by_key
-from rather.testing import Case, make_case
+from rather.testing import AUXILIARY, Case, make_case, objective_of
 
 keys = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=8, unique=True)
 shares = st.floats(0, 1)
@@ -154,9 +154,10 @@ WITH_LABELS = [name for name, method in methods().items() if isinstance(method.o
 @pytest.mark.parametrize("name", WITH_LABELS)
 def test_every_pairwise_method_takes_moving_labels(name: str) -> None:
     """Three steps in two cuts: equal losses and labels; and the labels do something."""
-    case = make_case([2, 2, 2, 2], seed=6)
     method = get(name)
-    whole, cut, plain = (method.objective(**options) for options in ({"labels.gamma": 0.4}, {"labels.gamma": 0.4}, {}))
+    case = make_case([2, 2, 2, 2], seed=6, auxiliary=AUXILIARY if "auxiliary" in method.needs else ())
+    moving = {"labels.gamma": 0.4}
+    whole, cut, plain = (objective_of(method, **options) for options in (moving, moving, {}))
     cuts = [[0, 1, 2, 3]] if whole.couples_batch else [[0], [2, 3], [1]]
     for number in range(3):
         losses = [step(o, case, parts) for o, parts in ((whole, [[0, 1, 2, 3]]), (cut, cuts), (plain, [[0, 1, 2, 3]]))]
@@ -206,6 +207,9 @@ def test_any_part_may_move() -> None:
     outcome = objective(policy, reference, layout)
     assert set(outcome.observations) == {"offset.margins.0/margin", "labels/key", "labels/prediction"}
     assert not any(values.requires_grad for values in outcome.observations.values())
+    assert outcome.metrics["labels/label"].tolist() == pytest.approx(
+        (0.9 + 0.1 * torch.sigmoid(outcome.margins)).tolist(), abs=1e-6
+    )
     objective.advance(outcome.observations)
     assert part.get_buffer("largest").item() == pytest.approx(outcome.margins.max().item())
     assert "offset.margins.0.largest" in objective.state_dict()

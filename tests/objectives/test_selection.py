@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rather.data.types import Comparison, Edge
+from rather.objectives.parts import Selection
 from rather.objectives.scores import Layout
-from rather.objectives.selection import BoundaryNegatives, Selection, dual_margin_factor, in_top_cluster
+from rather.objectives.selection import BoundaryNegatives, dual_margin_factor, in_top_cluster
 
 quick = settings(max_examples=100, deadline=None)
 score = st.integers(-60, 0).map(lambda n: n / 4)

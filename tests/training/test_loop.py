@@ -46,6 +46,14 @@ def test_pairs_in_the_undesirable_set_are_counted(tmp_path: Path) -> None:
     assert "frac_in_U" not in free.after
 
 
+def test_parts_tell_their_numbers_to_the_metrics(tmp_path: Path) -> None:
+    run = short(tmp_path / "run", epochs=3, method="power_dl", gamma=0.5)
+    labels = [row["labels/label"] for row in metrics(run.output)]
+    assert all(0 < label < 1 for label in labels)
+    assert labels[-1] < labels[0] < 1
+    assert 0 < run.after["labels/label"] < 1
+
+
 @pytest.mark.parametrize("method", ["dpo", "rdpo"])
 @pytest.mark.parametrize("cutting", [{"micro_batch_size": 4}, {"micro_batch_size": 1}, {"max_tokens": 11}])
 def test_accumulation_changes_nothing(tmp_path: Path, method: str, cutting: dict[str, Any]) -> None:

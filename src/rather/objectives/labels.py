@@ -86,10 +86,16 @@ class Moving(Hard):
         self.table = KeyedTable(start)
 
     def forward(self, link: Link, pair: Pair, probability: Tensor, key: Tensor) -> Tensor:
-        label = self.table(key).to(pair.win)
-        if self.order == "update_first":
-            label = self._moved(label, torch.sigmoid(pair.margin.detach()))
+        label = self.label(key, torch.sigmoid(pair.margin.detach()))
         return label * link(pair) + (1 - label) * link(pair.swap())
+
+    def label(self, key: Tensor, prediction: Tensor) -> Tensor:
+        """[N] labels that the loss of this forward pass takes."""
+        stored = self.table(key).to(prediction)
+        return self._moved(stored, prediction) if self.order == "update_first" else stored
+
+    def report(self, seen: Seen) -> Mapping[str, Tensor]:
+        return {"label": self.label(seen.key, torch.sigmoid(seen.pair.margin))}
 
     def observe(self, seen: Seen) -> Mapping[str, Tensor]:
         return {"key": seen.key, "prediction": torch.sigmoid(seen.pair.margin)}

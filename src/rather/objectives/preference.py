@@ -52,7 +52,7 @@ class Preference(Objective):
         element_weights: weights [E] inside the reduction, the same for policy and reference.
         matching: which ends are compared.
         offset: the margin that is asked for.
-        selection: from the policy's reduced scores [R] and the layout to a ``selection.Selection``.
+        selection: from the policy's reduced scores [R] and the layout to a ``parts.Selection``.
         pool: from edge margins [K] to list margins [C]; for margin links only.
         labels: label model.
         edge_weights: factors on edge losses, multiplied with each other and with the data's weight.
@@ -119,10 +119,9 @@ class Preference(Objective):
             in_u = undesirable(reduced, reduced_reference, layout)
         win, lose = self.matching(of_policy, of_reference, layout)
         offset = self.offset(of_policy.detach(), of_reference.detach(), layout)
-        beta, kept = self.beta, None
-        if self.selection is not None:
-            kept, factor = self.selection(reduced.detach(), layout)
-            beta = self.beta * factor.to(win)
+        chosen = self.selection(reduced.detach(), layout) if self.selection is not None else None
+        kept = None if chosen is None else chosen.kept
+        beta = self.beta if chosen is None else self.beta * chosen.factor.to(win)
         pair = Pair(beta * win, beta * lose, offset)
         probability, edge_weight, unit = layout.probability, layout.weight.to(win), "edges"
         for part in self.edge_weights:
@@ -141,7 +140,7 @@ class Preference(Objective):
         terms += [*valued.terms, *(anchor(policy, reference, layout) for anchor in self.anchors)]
         rewards = self.beta * (of_policy - of_reference).detach()
         detached = Pair(*(values.detach() for values in judged))
-        seen = parts.Seen(of_policy.detach(), of_reference.detach(), layout, detached, key)
+        seen = parts.Seen(of_policy.detach(), of_reference.detach(), layout, detached, key, chosen)
         return Outcome(
             terms=tuple(terms),
             rewards=rewards,
@@ -150,7 +149,7 @@ class Preference(Objective):
             logps=segment_sum(policy.elements.detach(), policy.response, layout.responses),
             observations=parts.observe(self, seen),
             undesirable=in_u,
-            metrics=valued.metrics,
+            metrics={**valued.metrics, **parts.report(self, seen)},
         )
 
     def advance(self, observations: Mapping[str, Tensor]) -> None:

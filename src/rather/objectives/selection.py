@@ -5,20 +5,14 @@ A selection looks at the policy's scores alone, without gradient, and is made an
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from rather.objectives.listwise import mean_by_list
+from rather.objectives.parts import Seen, Selection
 from rather.objectives.scores import Layout, segment_sum
-
-
-class Selection(NamedTuple):
-    """``kept`` [K]: edges that take part; ``factor`` [K]: on beta, of each edge. Both without gradient."""
-
-    kept: Tensor
-    factor: Tensor
 
 
 class BoundaryNegatives(nn.Module):
@@ -49,11 +43,25 @@ class BoundaryNegatives(nn.Module):
         violation = lose >= win
         violated = segment_sum(violation.float(), layout.edge_list, layout.lists)[layout.edge_list] > 0
         kept = torch.where(violated, violation, in_top_cluster(lose, layout, self.clusters))
-        if not self.dynamic_beta:
-            return Selection(kept, torch.ones_like(lose))
         left_out = segment_sum((~kept).float(), layout.edge_list, layout.lists)[layout.edge_list] > 0
         rest = mean_by_list(lose, layout, torch.where(left_out, ~kept, True))[layout.edge_list]
-        return Selection(kept, dual_margin_factor(win - lose, lose - rest, self.gamma))
+        above, below = win - lose, lose - rest
+        factor = dual_margin_factor(above, below, self.gamma) if self.dynamic_beta else torch.ones_like(lose)
+        return Selection(kept, factor, above, below)
+
+    def report(self, seen: Seen) -> Mapping[str, Tensor]:
+        """``kept``: share of the edges; ``violation``: share of the kept ones with a loser at or above its winner;
+        ``factor`` on beta, ``above`` and ``below``: means over the kept ones."""
+        if seen.selection is None:
+            return {}
+        kept, factor, above, below = seen.selection
+        return {
+            "kept": kept.to(factor),
+            "violation": (above[kept] <= 0).to(factor),
+            "factor": factor[kept],
+            "above": above[kept],
+            "below": below[kept],
+        }
 
 
 def dual_margin_factor(above: Tensor, below: Tensor, gamma: float) -> Tensor:
