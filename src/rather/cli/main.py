@@ -22,12 +22,14 @@ COMMANDS = {
     "sample": "Sample a model's own responses and score them: data for gpo and pad.",
     "evaluate": "What did the model learn? Ranking, margins, divergence, answers.",
     "chat": "Talk to a trained model, or to it and the model before side by side.",
+    "audit": "What was learned, what leaked? One audit for each question.",
     "report": "Rebuild the report of a run.",
     "study": "Does a paper's claim hold? A small experiment with known truth, and a verdict.",
     "methods": "Every method, with what it needs.",
     "explain": "One method: equation, source, options, curve.",
 }
-"""Command -> its line in ``rather --help``; ``rather.cli.<command>`` holds a function of that name."""
+"""Command -> its line in ``rather --help``; ``rather.cli.<command>`` holds a function of that name, or an ``app`` of several
+words."""
 
 MODULES = {"explain": "methods", "fit-reward": "fit_reward"}
 """Commands that share another one's module."""
@@ -69,6 +71,8 @@ def _stub(name: str) -> Any:
 
 def _load(name: str) -> Any:
     module = import_module(_module(name))
+    if hasattr(module, "app"):
+        return _named(typer.main.get_command(module.app), name)
     function = getattr(module, name, None)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(name, context_settings=getattr(module, "CONTEXT", None))(function or module.main)
