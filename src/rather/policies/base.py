@@ -64,7 +64,8 @@ class Policy(Protocol):
     A policy that provides extras takes them as ``score(..., wants=names, reference=scores)``, where the reference's
     scores are needed for ``kl`` alone, and says ``facts()`` of its model, from which objectives size their parameters:
     ``width`` of a state, number of ``layers``, the kinds of the columns of ``activations``. One that provides
-    ``weight`` takes ``encode(comparisons, weigh=rule)`` (``rather.objectives.token_weights``).
+    ``weight`` takes ``encode(comparisons, weigh=rule)`` (``rather.objectives.token_weights``). One that can tell its
+    work says ``work(encoded, batch)`` (``rather.policies.work``).
     """
 
     network: nn.Module

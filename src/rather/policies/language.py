@@ -22,6 +22,7 @@ from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import fingerprint
 from rather.policies.forms import padded_inputs, shared_inputs
 from rather.policies.lora import REFERENCE, add_lora, before_training, keep_reference_adapter
+from rather.policies.operations import Operations
 from rather.policies.pieces import weighed
 from rather.policies.precision import compute_dtype
 from rather.policies.rendering import Unusable
@@ -30,6 +31,7 @@ from rather.policies.scorer import LanguageScorer, unwrap
 from rather.policies.selfcheck import choose_form
 from rather.policies.settings import PolicySettings
 from rather.policies.tokenization import TextEncoder, Tokens
+from rather.policies.work import Work
 
 
 class LanguagePolicy:
@@ -71,6 +73,7 @@ class LanguagePolicy:
             end_ids=_end_ids(lm),
         )
         self._fingerprint = fingerprint(self._scorer, self.encoder)
+        self._operations: Operations | None = None
         self.form, reason = choose_form(self._scorer, tokenizer, settings.encoding)
         if reason:
             warnings.warn(reason, stacklevel=2)
@@ -172,6 +175,17 @@ class LanguagePolicy:
             extras["weight"] = batch.inputs.get("weight", ones)
         head = unwrap(network).logits if "states" in wants else None
         return Scores(logps.float(), batch.inputs["response"], extras, head)
+
+    def work(self, encoded: Sequence[Encoded], batch: Batch) -> Work:
+        """Positions computed and needed, and operations, of a forward and backward pass over a batch."""
+        if self._operations is None:
+            self._operations = Operations.of(self._scorer)
+        needed = sum(len(tokens.prompt) + sum(tokens.lengths) for e in encoded for tokens in e.inputs)
+        computed, elements = batch.inputs["input_ids"].numel(), batch.inputs["targets"].numel()
+        dtype = self._scorer.dtype
+        if dtype == torch.float32:
+            dtype = next(self.network.parameters()).dtype
+        return self._operations.work(computed, needed, elements, dtype)
 
     def facts(self) -> dict[str, Any]:
         """Of the model: ``width`` of a state, number of ``layers``, kinds of the columns of ``activations``."""

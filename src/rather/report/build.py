@@ -76,7 +76,7 @@ def render(run: RunFolder) -> str:
         data=data,
         options=tables.method(run),
         machine=tables.machine(run),
-        timing=tables.timing(run),
+        speed=tables.speed(run),
         versions=tables.versions(run),
         command=_command(run),
         config=run.config_text.strip(),

@@ -8,6 +8,7 @@ from typing import Any
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder
 from rather.report.series import series
+from rather.training import profile
 
 Pairs = list[tuple[str, str]]
 
@@ -124,15 +125,10 @@ def versions(run: RunFolder) -> Pairs:
     return flat(value) if isinstance(value, Mapping) and value else []
 
 
-def timing(run: RunFolder) -> Pairs:
-    """Seconds of the training steps by phase, where the run logged them, with their share."""
-    totals: dict[str, float] = {}
-    for row in run.metrics:
-        if row.get("split", "train") != "train":
-            continue
-        for key, value in row.items():
-            if key.startswith(("seconds/", "time/")) and isinstance(value, int | float) and value == value:
-                totals[key.split("/", 1)[1]] = totals.get(key.split("/", 1)[1], 0.0) + float(value)
-    whole = sum(totals.values())
-    ordered = sorted(totals.items(), key=lambda item: -item[1])
-    return [(words(key), f"{duration(value)} ({value / whole:.0%})") for key, value in ordered] if whole > 0 else []
+def speed(run: RunFolder) -> Pairs:
+    """Seconds by phase, tokens per second, wasted tokens, use of the machine (of a run with ``--profile``), memory."""
+    said = run.run.get("profile")
+    peak = said.get("peak_flops") if isinstance(said, Mapping) else None
+    outside, memory = run.run.get("seconds_outside"), run.run.get("peak_memory_mb")
+    found = profile.summary(run.metrics, outside if isinstance(outside, Mapping) else {}, memory, peak)
+    return [(label, text) for label, text in profile.table(found)] if found["seconds"] else []

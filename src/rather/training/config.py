@@ -18,7 +18,7 @@ NEUTRAL = frozenset(
     {
         *("resume", "output", "save_steps", "keep_checkpoints", "logging_steps", "report_to", "push_to_hub"),
         *("samples", "sample_prompts", "sample_tokens"),
-        *("micro_batch_size", "max_tokens", "eval_max_tokens"),
+        *("micro_batch_size", "max_tokens", "eval_max_tokens", "profile"),
     }
 )
 """Settings that change neither the data nor the arithmetic of a step, so a resumed run may change them."""
@@ -109,6 +109,7 @@ class TrainConfig(PolicySettings):
     )
     keep_checkpoints: int = setting(2, "checkpoints kept", "Output", ge=1)
     logging_steps: int = setting(1, "steps between rows of metrics.jsonl", "Output", ge=1)
+    profile: bool = setting(False, "measure at the end how well the machine was used", "Output")
     report_to: str = setting("none", "trackers, comma-separated: tensorboard, wandb, trackio", "Output")
     push_to_hub: str | None = setting(None, "hub repository that gets the final model", "Output")
 

@@ -20,6 +20,9 @@ from rather.training.interrupt import on_interrupt
 from rather.training.loop import Loop, NotFinite, Step
 from rather.training.record import Record, check_metric, write_json
 
+WORK = ("tokens/computed", "tokens/needed", "flops")
+"""What a row says of its work (``rather.policies.work``); operations only where the policy can tell them."""
+
 MARKED_STEPS = 4  # evaluations of a run under eval_steps: auto
 
 
@@ -123,6 +126,7 @@ class Fit:
             **{name: value for name, value in means.items() if name not in hidden},
             "grad_norm": window["norm"] / steps,
             "tokens": window["tokens"],
+            **{name: window[name] for name in WORK if window.get(name)},
             "seconds": sum(window["seconds"].values()),
             **{f"seconds/{name}": value for name, value in window["seconds"].items()},
         }
@@ -271,6 +275,10 @@ def _bare(optimizer: Any) -> torch.optim.Optimizer:
     return getattr(optimizer, "optimizer", optimizer)
 
 
+def _work(result: Step) -> tuple[float, ...]:
+    return result.work.computed, result.work.needed, result.work.forward + result.work.backward
+
+
 def _add(window: dict[str, Any], result: Step) -> None:
     """Add a step to the sums of a row that is not yet written."""
     table = result.table if not window else torch.tensor(window["table"], dtype=torch.float64) + result.table
@@ -282,6 +290,7 @@ def _add(window: dict[str, Any], result: Step) -> None:
         loss=window.get("loss", 0.0) + result.loss,
         norm=window.get("norm", 0.0) + result.norm,
         tokens=window.get("tokens", 0) + result.tokens,
+        **{name: window.get(name, 0) + value for name, value in zip(WORK, _work(result), strict=True)},
         table=table.tolist(),
         seconds=seconds,
     )

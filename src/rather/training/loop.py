@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rather.objectives.scores import UNITS, stable_key
 from rather.policies.base import Batch, Encoded, Policy
+from rather.policies.work import Work, work_of
 from rather.training import metrics, optimisation, ranks
 from rather.training.config import TrainConfig
 from rather.training.learner import Learner, trained_parameters
@@ -33,6 +34,7 @@ class Step:
         loss: the step's loss, already a mean.
         norm: norm of the gradient before clipping.
         tokens: cost of the comparisons.
+        work: positions computed and needed; operations that a forward and backward pass need.
         seconds: by phase, of this process.
         stop: whether any process was asked to stop.
     """
@@ -43,6 +45,7 @@ class Step:
     table: Tensor
     names: tuple[str, ...]
     tokens: int
+    work: Work
     seconds: dict[str, float] = field(default_factory=dict)
     stop: bool = False
 
@@ -82,10 +85,14 @@ class Loop:
         self.device = accelerator.device
         self.stop_asked = False
         self.names: tuple[str, ...] = metrics.PAIRED
+        self.dtype: torch.dtype | None = None  # of the policy's products, where it tells
 
     def batches(self, step: int) -> list[tuple[MicroBatch, Batch]]:
         micro = self.plan.step(step, ranks.rank(), ranks.world_size())
         return [(m, self.policy.collate([self.encoded[i] for i in m.indices])) for m in micro]
+
+    def _work(self, micro: MicroBatch, batch: Batch) -> Work:
+        return Work(0, 0) if micro.idle else work_of(self.policy, [self.encoded[i] for i in micro.indices], batch)
 
     def draw_seed(self, step: int) -> int:
         """Seed of the noise of a step: each example has new noise in each epoch, wherever in it the example is."""
@@ -97,7 +104,7 @@ class Loop:
         Raises:
             NotFinite: and nothing was changed.
         """
-        clock = Clock()
+        clock = Clock(self.device if self.config.profile else None)
         seed_everything(self.config.seed, step, ranks.rank())
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,11 +118,11 @@ class Loop:
         loss, table, observations = self._accumulate(step, batches, counts, clock)
         norm = optimisation.clip(trained_parameters(self.inner), self.config.max_grad_norm)
         tokens = sum(self.encoded[i].cost for micro, _ in batches if not micro.idle for i in micro.indices)
+        work = sum((self._work(micro, batch) for micro, batch in batches), Work(0, 0))
+        numbers = [loss, tokens, self.stop_asked, work.computed, work.needed, work.forward, work.backward]
         # One reduction says everything that the processes have to agree on before they move.
-        said = ranks.total(
-            torch.cat([table.flatten(), table.new_tensor([float(loss), float(tokens), float(self.stop_asked)])])
-        )
-        *flat, loss_sum, tokens_sum, stop = said.tolist()
+        said = ranks.total(torch.cat([table.flatten(), table.new_tensor([float(number) for number in numbers])]))
+        *flat, loss_sum, tokens_sum, stop, computed, needed, forward, backward = said.tolist()
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise NotFinite(step + 1, loss_sum, norm)
         rate = optimisation.set_rate(self.optimizer, optimisation.rate_factor(self.config, step, self.total))
@@ -126,7 +133,9 @@ class Loop:
         self.reference.advance(step + 1)
         clock.lap("optimizer")
         reduced = torch.tensor(flat, dtype=torch.float64).reshape(table.shape)
-        return Step(loss_sum, norm, rate, reduced, self.names, int(tokens_sum), clock.seconds, stop > 0)
+        self.dtype = work.dtype
+        work = Work(int(computed), int(needed), forward, backward, work.dtype)
+        return Step(loss_sum, norm, rate, reduced, self.names, int(tokens_sum), work, clock.seconds, stop > 0)
 
     def _accumulate(
         self, step: int, batches: Sequence[tuple[MicroBatch, Batch]], counts: dict[str, float], clock: Clock
@@ -143,10 +152,11 @@ class Loop:
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.learner):
                 loss, outcome, _ = self.learner(batch, draw, reference, counts)
+                found, self.names = metrics.sums(outcome, batch.layout), metrics.names(outcome)
+                table = table + (torch.zeros_like(found) if micro.idle else found)
+                clock.lap("forward")
                 # Gradients are averaged over processes, the loss is already a share of the whole: undo the average.
                 self.accelerator.backward(loss * (0.0 if micro.idle else float(ranks.world_size())))
-            found, self.names = metrics.sums(outcome, batch.layout), metrics.names(outcome)
-            table = table + (torch.zeros_like(found) if micro.idle else found)
             if not micro.idle:
                 loss_sum += loss.detach().double()
                 for name, values in outcome.observations.items():
@@ -154,7 +164,7 @@ class Loop:
             else:
                 for name, values in outcome.observations.items():
                     observations.setdefault(name, []).append(values.detach()[:0])
-            clock.lap("policy")
+            clock.lap("backward")
         return loss_sum, table, observations
 
     def offenders(self, step: int) -> list[dict[str, Any]]:
@@ -188,13 +198,20 @@ class Loop:
 
 
 class Clock:
-    """Seconds by phase."""
+    """Seconds by phase.
 
-    def __init__(self) -> None:
+    Args:
+        wait_for: a device whose queue is waited for at each lap; without it a phase that only queues work looks short.
+    """
+
+    def __init__(self, wait_for: torch.device | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self.device = wait_for if wait_for is not None and wait_for.type != "cpu" else None
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        if self.device is not None:
+            torch.accelerator.synchronize(self.device)
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now

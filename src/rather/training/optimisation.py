@@ -79,5 +79,10 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
     """Scale gradients down to the norm (0: never) and return the norm before; over all shards when sharded."""
-    norm = torch.nn.utils.clip_grad_norm_(list(parameters), max_norm if max_norm > 0 else math.inf)
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    # Asked first: multiplying every gradient by one is a trip through memory.
+    if 0 < max_norm < float(norm) + 1e-6:
+        torch.nn.utils.clip_grads_with_norm_(trained, max_norm, norm)
+    return float(norm)

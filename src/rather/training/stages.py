@@ -19,6 +19,7 @@ from rather.training import (
     machine,
     optimisation,
     preflight,
+    profile,
     ranks,
     reference_cache,
     references,
@@ -223,19 +224,21 @@ class Stages:
         learner = Learner(self.policy, self.objective)
         optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
         wrapped, optimizer = accelerator.prepare(learner, optimizer)
+        self.outside: dict[str, float] = dict(self.record.values.get("seconds_outside", {}))
         if self.config.reference == "cached":
             # Only what the steps of this run will see: a short run over much data pays for its own comparisons.
             seen = {index for step in range(self.total) for index in self.plan.indices(step)}
             every = [*(self.train_set[index] for index in sorted(seen)), *self.held_set]
-            reference, fresh = reference_cache.build_cached(
-                wrapped,
-                self.policy,
-                every,
-                fingerprint=self.fingerprint,
-                device=self.device,
-                max_cost=self.eval_cost,
-                progress=self.display.progress,
-            )
+            with profile.timed(self.outside, "reference scores"):
+                reference, fresh = reference_cache.build_cached(
+                    wrapped,
+                    self.policy,
+                    every,
+                    fingerprint=self.fingerprint,
+                    device=self.device,
+                    max_cost=self.eval_cost,
+                    progress=self.display.progress,
+                )
             self.display.say(f"reference scores: {fresh} computed, {len(every) - fresh} from the cache")
         else:
             reference = references.build(self.config.reference, wrapped, self.policy, self.config, frozen)
@@ -253,16 +256,17 @@ class Stages:
 
     def _evaluate(self) -> dict[str, Any]:
         loop = self.fit.loop
-        return evaluation.evaluate(
-            loop.learner,
-            self.policy,
-            loop.reference,
-            self.held_set,
-            device=self.device,
-            max_cost=self.eval_cost,
-            progress=self.display.progress,
-            max_count=self.config.micro_batch_size,
-        )
+        with profile.timed(self.outside, "evaluation"):
+            return evaluation.evaluate(
+                loop.learner,
+                self.policy,
+                loop.reference,
+                self.held_set,
+                device=self.device,
+                max_cost=self.eval_cost,
+                progress=self.display.progress,
+                max_count=self.config.micro_batch_size,
+            )
 
     def _before(self) -> None:
         """Held-out numbers and samples of the model as it was; then the checkpoint, when the run goes on."""
@@ -368,7 +372,19 @@ class Stages:
     def _close(self, values: dict[str, Any]) -> None:
         earlier = float(self.record.values.get("seconds", 0.0)) if self.config.resume else 0.0
         seconds = earlier + time.perf_counter() - self.started
-        self.record.update({**values, "seconds": round(seconds, 3), "peak_memory_mb": machine.peak_memory_mb()})
+        memory = machine.peak_memory_mb()
+        outside = {name: round(value, 3) for name, value in self.outside.items()}
+        said = {"seconds": round(seconds, 3), "seconds_outside": outside, "peak_memory_mb": memory}
+        self.record.update({**values, **said})
+        if self.config.profile and self.main:
+            self._profile(memory)
         if self.config.trackers:
             self.fit.accelerator.end_training()
         ranks.barrier()
+
+    def _profile(self, memory: float | None) -> None:
+        dtype = self.fit.loop.dtype
+        peak = profile.matmul_peak(dtype, self.device) * ranks.world_size() if dtype is not None else None
+        found = profile.summary(self.fit.metrics.rows(), self.outside, memory, peak)
+        self.record.update({"profile": found})
+        self.display.table("profile", ["", ""], profile.table(found))
