@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -14,9 +14,6 @@ import rather
 from rather.data.types import Comparison, Edge
 from rather.methods.registry import get
 from rather.objectives.scores import Layout, Scores
-
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
 
 margin = st.floats(-200, 200)
 score = st.floats(-300, 0)

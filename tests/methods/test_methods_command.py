@@ -142,8 +142,8 @@ def test_a_method_of_more_than_scores_has_no_curve(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert undrawn(get("dpo")) is None
-    needs: frozenset[Any] = frozenset({"pairs", "reference", "auxiliary"})
-    assert undrawn(replace(get("dpo"), needs=needs)) == "it needs auxiliary"
+    needs: frozenset[Any] = frozenset({"pairs", "reference", "stored noise"})
+    assert undrawn(replace(get("dpo"), needs=needs)) == "it needs stored noise"
     watching = replace(get("dpo"), build=lambda options: Watching(beta=0.1, link=Logistic()))
     monkeypatch.setattr("rather.methods.registry.get", lambda name: watching)
     explain("watching")

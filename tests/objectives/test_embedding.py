@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -21,9 +21,6 @@ from rather.objectives.labels import Moving
 from rather.objectives.links import Hinge, Logistic
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import Layout, Scores
-
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
 
 
 def vector(*values: float) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -18,9 +18,6 @@ from rather.methods.registry import get
 from rather.objectives.embedding import score_table
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import Layout, Scores
-
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
 
 
 def vector(*values: float) -> Tensor:

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -27,9 +27,6 @@ from rather.objectives.plackett_luce import (
     teacher_order,
 )
 from rather.objectives.scores import Layout, Scores
-
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
 
 STUDENT, TEACHER = [-1.02, -1.10, -0.95, -1.31], [-0.35, -0.52, -0.41, -1.20]
 

@@ -78,7 +78,7 @@ def compare(folder: str, reference_folder: str, encoding: str, out: Path) -> Non
     for row, (ids, mask, completion) in enumerate(
         zip(theirs["input_ids"], theirs["attention_mask"], theirs["completion_mask"], strict=True)
     ):
-        ours, which = encoded[row % len(encoded)].inputs, row // len(encoded)
+        ours, which = encoded[row % len(encoded)].inputs[0], row // len(encoded)
         whole = [*ours.prompt.tolist(), *ours.responses[which].tolist()]
         assert ids[mask.bool()].tolist() == whole
         assert ids[completion.bool()].tolist() == ours.responses[which].tolist()

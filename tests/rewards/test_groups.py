@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rather.data.load import load
@@ -24,9 +24,6 @@ from rather.rewards.groups import Sampling, Tally, groups
 from rather.rewards.opening import open_language_model
 from rather.rewards.programs import Length
 from tiny import tiny_model
-
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
 
 PROMPTS = [Comparison(str(i), f"Write about {word}", ()) for i, word in enumerate(["water", "plans", "a river"])]
 

@@ -46,21 +46,13 @@ class Lazy(TyperGroup):
         return [name for name in COMMANDS if find_spec(_module(name))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        if ctx.resilient_parsing or _only_help(sys.argv):
-            return _stub(cmd_name)
-        return _load(cmd_name)
+        return _stub(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise UserError(f"no command {args[0]!r}", where="rather", fix=nearest(args[0], self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
-
-
-def _only_help(arguments: list[str]) -> bool:
-    """Whether the list of commands is asked for, which needs their lines only."""
-    return len(arguments) < 2 or arguments[1] in ("--help", "-h")
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if ctx.resilient_parsing or name is None else _load(name), rest
 
 
 def _stub(name: str) -> Any:
