@@ -206,6 +206,20 @@ def test_auxiliary_responses_score_as_responses_of_their_own(
     torch.testing.assert_close(scores_of(policy, [full]), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_sampling_in_low_precision_leaves_the_weights_alone(open_tiny: Open, pairs: list[Comparison]) -> None:
+    policy = open_tiny(precision="bf16")
+    before = {name: parameter.clone() for name, parameter in policy.model.named_parameters()}
+    ids = torch.tensor([[1, 5, 7, 9]])
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = policy.model(input_ids=ids).logits
+        with policy.sampling():
+            assert policy.model.get_decoder().layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+            assert torch.equal(policy.model(input_ids=ids).logits, expected)
+    for name, parameter in policy.model.named_parameters():
+        assert parameter.dtype == torch.float32 and torch.equal(parameter, before[name])
+
+
 def test_entropy_on_request(pairs: list[Comparison]) -> None:
     tokenizer = tiny_tokenizer()
     policy = LanguagePolicy(tiny_lm(vocab_size=len(tokenizer)), tokenizer, PolicySettings(model="x", precision="fp32"))

@@ -17,6 +17,7 @@ SETTINGS = {
     "learning_rate": 2e-4,
     "batch_size": 16,
     "epochs": 1.0,
+    "eval_steps": 21,
     "sample_tokens": 64,
 }
 """What ``rather train`` is given; the same settings are in the run's ``config.yaml``."""

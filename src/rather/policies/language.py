@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from rather.policies.forms import padded_inputs, shared_inputs
 from rather.policies.lora import REFERENCE, add_lora, before_training, keep_reference_adapter
 from rather.policies.operations import Operations
 from rather.policies.pieces import weighed
-from rather.policies.precision import compute_dtype
+from rather.policies.precision import cast_once, compute_dtype
 from rather.policies.rendering import Unusable
 from rather.policies.scored import OF_STATES
 from rather.policies.scorer import LanguageScorer, unwrap
@@ -201,7 +201,8 @@ class LanguagePolicy:
         """A context for generation with ``model``: in the number type of scoring."""
         dtype = self._scorer.dtype
         device = next(self.network.parameters()).device.type
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        low = dtype != torch.float32
+        with torch.autocast(device, dtype, enabled=low), cast_once(self.model, dtype) if low else nullcontext():
             yield
 
     def adapters_off(self, network: nn.Module) -> AbstractContextManager[None] | None:
