@@ -57,9 +57,29 @@ def loss_difference(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
     )
 
 
+def mean_loss_difference(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+    """Difference of the two losses, averaged over all steps: rounding averages out, another arithmetic does not."""
+    pairs = zip(ours, theirs, strict=True)
+    found = [
+        a["loss"] - b["loss"] for mine, other in pairs for a, b in zip(mine["steps"], other["steps"], strict=True)
+    ]
+    return abs(statistics.fmean(found))
+
+
+def logps_difference(ours: Sequence[Result], theirs: Sequence[Result], relative: float = 0.0) -> float | None:
+    """Largest difference of the reference's log-probability of an answer, in nats, beyond that share of it.
+
+    ``None`` where a contender does not compute them apart.
+    """
+    if any(each["reference_logps"] is None for each in (*ours, *theirs)):
+        return None
+    mine, other = (np.array([each["reference_logps"] for each in results]) for results in (ours, theirs))
+    return float((np.abs(mine - other) - relative * np.abs(other)).max())
+
+
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Exponent p of values ~ sizes ** p by least squares of the logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0])
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-6)), 1)[0])
 
 
 def model_flops(result: Result, positions: float) -> float:

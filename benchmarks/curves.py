@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command, compare, tokens
+from benchmarks.environment import precision
 from benchmarks.execute import Runner
 from benchmarks.job import Contender, Job
 from benchmarks.models import folder_of
@@ -41,6 +42,7 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
     """Train with both; see the module."""
     from rather.policies.models import load_tokenizer
 
+    dtype = precision(asked.precision)
     folder = folder_of(asked.model, scratch, tokenizer=asked.tokenizer)
     number = asked.steps * asked.batch_size
     rows = tokens.real(
@@ -56,7 +58,7 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
                 batch=asked.batch_size,
                 steps=asked.steps,
                 warmup=0,
-                precision=asked.precision,
+                precision=dtype,
                 learning_rate=asked.learning_rate,
                 schedule="linear",
                 seed=asked.seed,
@@ -66,14 +68,14 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
     }
     off = compare.loss_difference([found["rather"]], [found["trl best"]])
     print(f"largest difference of the two losses in {asked.steps} steps: {off:.2g}")
-    tolerance = TOLERANCE[asked.precision]
+    tolerance = TOLERANCE[dtype]
     return {
         "model": command.shown(asked.model),
         "pairs": command.shown(asked.pairs),
         "batch": asked.batch_size,
         "max_length": asked.max_length,
         "learning_rate": asked.learning_rate,
-        "precision": asked.precision,
+        "precision": dtype,
         "difference": off,
         "tolerance": tolerance,
         "results": found,

@@ -3,7 +3,7 @@
     python -m benchmarks.growth
 
 A small random Llama, in float32, in ``rather``'s own form and in the plain one (padded, whole logits). Slopes are
-exponents: 1 is linear growth, 0 none.
+exponents of what is above the smallest possible step: 1 is linear growth, 0 none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import command, compare, tokens
+from benchmarks.environment import precision
 from benchmarks.execute import Runner
 from benchmarks.job import Job
 from benchmarks.models import SIZES, save_random
@@ -61,18 +62,23 @@ AXES = {
     axis.name: axis
     for axis in (
         Axis("pairs", "pairs in a step (passes of 2,048 tokens)", Shape(max_tokens=2048), (8, 16, 32, 64, 128)),
-        Axis("prompt", "tokens of the prompt", Shape(), (64, 128, 256, 512, 1024)),
+        Axis("prompt", "tokens of the prompt", Shape(), (128, 256, 512, 1024, 2048)),
         Axis("negatives", "negatives of a comparison", Shape(prompt=256, answer=12), (1, 3, 7, 15, 31)),
         Axis("vocabulary", "size of the vocabulary", Shape(answer=64), (2048, 8192, 32768, 131072)),
     )
 }
+
+FLOOR = Shape(pairs=1, prompt=8, answer=4, vocabulary=2048)
+"""The smallest step: what it takes is start-up (threads, code that is loaded on first use), not growth."""
 
 
 def options() -> argparse.ArgumentParser:
     found = command.parser("growth", __doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.set_defaults(precision="fp32")
-    found.add_argument("--tokenizer", default="smollm2-135m", help="whose tokenizer the random models get (unused)")
+    found.add_argument(
+        "--tokenizer", default="smollm2-135m", help="a model whose tokenizer the random ones are saved with; not used"
+    )
     found.add_argument("--axes", nargs="+", default=list(AXES), metavar="AXIS")
     found.add_argument("--points", type=int, default=5, help="only the first so many sizes of each axis")
     found.add_argument("--steps", type=int, default=3)
@@ -84,6 +90,8 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
     for name in asked.axes:
         if name not in AXES:
             raise UserError(f"there is no axis {name!r}", where="--axes", fix=nearest(name, AXES))
+    print("floor: one pair of a few tokens", flush=True)
+    floor = {form: _point(FLOOR, form, asked, runner, scratch) for form in FORMS}
     axes = {}
     for name in asked.axes:
         axis = AXES[name]
@@ -97,17 +105,24 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
             "title": axis.title,
             "sizes": list(sizes),
             "forms": forms,
-            "slopes": {form: _slopes(sizes, points) for form, points in forms.items()},
+            "slopes": {form: _slopes(sizes, points, floor[form]) for form, points in forms.items()},
         }
         for form, slopes in axes[name]["slopes"].items():
             print(f"  {form}: time grows as {name}^{slopes['cpu']:.2f}, memory as {name}^{slopes['memory']:.2f}")
-    return {"axes": axes, "precision": asked.precision, "model": SIZES["tiny"], "fitted": FITTED}
+    return {
+        "axes": axes,
+        "floor": floor,
+        "precision": precision(asked.precision),
+        "model": SIZES["tiny"],
+        "fitted": FITTED,
+    }
 
 
-def _slopes(sizes: Sequence[int], points: Sequence[dict[str, float]]) -> dict[str, float]:
+def _slopes(sizes: Sequence[int], points: Sequence[dict[str, float]], floor: dict[str, float]) -> dict[str, float]:
     last = slice(-FITTED, None)
     return {
-        name: compare.slope(sizes[last], [point[name] for point in points][last]) for name in ("wall", "cpu", "memory")
+        name: compare.slope(sizes[last], [max(0.0, point[name] - floor[name]) for point in points][last])
+        for name in ("wall", "cpu", "memory")
     }
 
 
@@ -130,7 +145,7 @@ def _point(shape: Shape, form: str, asked: argparse.Namespace, runner: Runner, s
         batch=shape.pairs,
         steps=asked.steps,
         warmup=WARMUP,
-        precision=asked.precision,
+        precision=precision(asked.precision),
         form=FORMS[form],
         settings={"max_tokens": shape.max_tokens},
         seed=asked.seed,

@@ -29,7 +29,7 @@ class Job:
         precision: type of the matrix products.
         lora: train adapters of rank 16 on all linear layers instead of all weights.
         schedule: of the learning rate.
-        peer_batch: most pairs in one forward pass of a peer; ``None``: the whole step.
+        peer_batch: most pairs in one forward pass of a peer, in passes of equal size; ``None``: the whole step.
         scoring: afterwards also time a forward pass with and without gradient.
         allocator: let the contender raise glibc's thresholds; the peer does so only at its best.
         form: how ``rather`` lays out a batch, where that is not its own choice (``full``, ``padded``, ``packed``).
@@ -95,6 +95,8 @@ class Result:
         scoring: ``train`` and ``score``: ``wall`` and ``cpu`` seconds of a forward pass over one batch with and
             without gradient.
         parameters: ``total``, ``trained`` and ``body`` (without embeddings and head).
+        reference_logps: of the chosen and the rejected answer of each pair, in the order in which they are trained on;
+            ``None`` where the reference is computed inside the steps.
         notes: what this contender did that the reader should know.
     """
 
@@ -105,6 +107,7 @@ class Result:
     scoring: dict[str, dict[str, float]] | None
     parameters: dict[str, int]
     device: str
+    reference_logps: list[tuple[float, float]] | None = None
     notes: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:

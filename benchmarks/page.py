@@ -19,6 +19,21 @@ on it is typed by hand. Every contender trains the same model on the same token 
 of its own, in turns with the others. Seconds of one machine mean little elsewhere; ratios mean more.
 """
 
+TAIL = """## Run them
+
+```
+pip install -e '.[dev]'                             # brings TRL
+python -m benchmarks.peers --pairs pairs.jsonl      # side by side with TRL
+python -m benchmarks.curves --pairs pairs.jsonl     # both loss curves, float32
+python -m benchmarks.ablation --pairs pairs.jsonl   # each part of the fast path alone
+python -m benchmarks.growth                         # small random models, a few minutes
+```
+
+Without `--pairs` the embedded instruction pairs are used. With a GPU everything runs on it, and `--model random:1b` makes
+a Llama of that size with random weights, so that nothing has to be downloaded but a tokenizer.
+`--help` lists the rest; `--out` says where the page goes.
+"""
+
 
 def build(out: Path) -> Path:
     """Write the pictures and the page of every JSON file in ``out/benchmarks``; returns the page's path."""
@@ -34,7 +49,7 @@ def build(out: Path) -> Path:
         found = read_json(folder / f"{name}.json")
         if found:
             lines += section(found, folder)
-    write_text(out / "benchmarks.md", "\n".join(lines).rstrip() + "\n")
+    write_text(out / "benchmarks.md", "\n".join([*lines, TAIL]))
     return out / "benchmarks.md"
 
 
@@ -56,19 +71,19 @@ def _curves(found: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _ablation(found: Mapping[str, Any], folder: Path) -> list[str]:
-    rows = [(found["titles"][name], *_rung(found, name)) for name in found["results"]]
-    picture = plots.save(folder, "ablation", (9, 0.9 + 0.28 * len(rows)), plots.ablation(found, rows))
+    off_ladder = [name for name in found["results"] if name not in found["ladder"]]
+    rows = [(found["titles"][name], *_rung(found, name)) for name in (*found["ladder"], *off_ladder)]
     on_ladder = len(found["ladder"])
-    body = [
-        (title, f"{cpu:.2f}", f"{memory:,.0f}") for title, cpu, memory in rows
-    ]  # the ladder first, as the command runs it
+    drawn = [*rows[:on_ladder], *((f"everything, but {title}", *numbers) for title, *numbers in rows[on_ladder:])]
+    picture = plots.save(folder, "ablation", (9, 0.9 + 0.28 * len(rows)), plots.ablation(drawn))
+    body = [(title, f"{cpu:.2f}", f"{memory:,.0f}") for title, cpu, memory in rows]
     data = found["data"]
     return [
         "## What each part is worth",
         "",
         f"Steps of {found['batch']} pairs ({found['pairs']}, prompt {data['prompt_tokens']:.0f} and answers "
         f"{data['answer_tokens']:.0f} tokens on average) with {found['model']}, all weights; the fast type is "
-        f"{found['precision']}. Median over {len(next(iter(found['results'].values())))} repeats.",
+        f"{found['precision']}. Median of the repeats ({len(next(iter(found['results'].values())))}).",
         "",
         *table(("ladder", "CPU s per pair", "MB above the loaded model"), body[:on_ladder]),
         "",
@@ -108,8 +123,8 @@ def _growth(found: Mapping[str, Any], folder: Path) -> list[str]:
         "## Growth",
         "",
         f"A random Llama of width {found['model']['hidden_size']}, {found['precision']}; time of a step and peak memory "
-        f"above the loaded model, with exponents fitted to the largest {found['fitted']} sizes. `plain` is padded, "
-        "with whole logits.",
+        f"above the loaded model. Exponents (1: linear, 0: none) are fitted to the largest {found['fitted']} sizes, of what "
+        "is above the smallest possible step. `plain` is padded, with whole logits.",
         "",
         *table(header, body),
         "",

@@ -41,6 +41,7 @@ def save(folder: Path, name: str, size: tuple[float, float], draw: Draw) -> str:
 
 def peers(found: Mapping[str, Any], clock: str) -> Draw:
     """Bars: how many times the peer's time is ours, by case."""
+    from matplotlib.patches import Patch
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -64,9 +65,9 @@ def peers(found: Mapping[str, Any], clock: str) -> Draw:
         axes.axvline(1, color=axes.xaxis.label.get_color(), linewidth=0.8, linestyle=":")
         axes.invert_yaxis()
         axes.set_xlabel("time of a step, TRL over rather (bars: median of the repeats; lines: least and most)")
-        for number, label in enumerate(("TRL at its best", "TRL as it comes")):
-            axes.bar(0, 0, color=f"C{number}", label=label)
-        axes.legend(loc="lower right")
+        labels = ("TRL at its best", "TRL as it comes")
+        patches = [Patch(color=f"C{number}", label=label) for number, label in enumerate(labels)]
+        axes.legend(handles=patches, loc="lower right")
 
     return draw
 
@@ -112,7 +113,7 @@ def growth(found: Mapping[str, Any]) -> Draw:
     return draw
 
 
-def ablation(found: Mapping[str, Any], rows: list[tuple[str, float, float]]) -> Draw:
+def ablation(rows: list[tuple[str, float, float]]) -> Draw:
     """Bars of CPU seconds per pair and of memory for each rung; ``rows``: (title, seconds, MB)."""
 
     def draw(figure: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Watch:
         self.job, self.meter, self.positions = job, meter, positions
         self.steps: list[Timed] = []
         self.reference: dict[str, float] | None = None
+        self.entries: Mapping[str, reference_cache.Entry] = {}
         self.memory: dict[str, float] = {}
         self.scoring: dict[str, dict[str, float]] | None = None
         self._mark: tuple[float, float] | None = None
@@ -94,6 +95,7 @@ class Watch:
             start = self.meter.now()
             found = build(*args, **options)
             self.reference = self.meter.since(start)
+            self.entries = found[0].entries
             return found
 
         with patch.object(Loop, "step", timed_step), patch.object(reference_cache, "build_cached", timed_build):
@@ -153,8 +155,9 @@ def run(job: Job) -> Result:
         environment = {"RATHER_CACHE": folder, **({} if job.allocator else LIBC_DEFAULT)}
         with patch.dict(os.environ, environment), watch.looking(), suppress(_Done):
             train(policy, [each.comparison() for each in ids], quiet=True, **_settings(job, Path(folder)), **others)
-    order = epoch_order(job.seed, 0, len(ids)).tolist()
-    needed = [sum(ids[i].needed for i in order[s * job.batch : (s + 1) * job.batch]) for s in range(job.total)]
+    ordered = [ids[i] for i in epoch_order(job.seed, 0, len(ids))]
+    needed = [sum(each.needed for each in ordered[s * job.batch : (s + 1) * job.batch]) for s in range(job.total)]
+    sums = [_sums(watch.entries[each.id]) for each in ordered] if watch.entries else []
     return Result(
         steps=watch.steps,
         needed=needed,
@@ -163,8 +166,14 @@ def run(job: Job) -> Result:
         scoring=watch.scoring,
         parameters=count_parameters(network),
         device=str(meter.device),
+        reference_logps=[(first, other) for first, *others in sums for other in others] or None,
         notes=[f"form: {job.form or policy.form}"],
     )
+
+
+def _sums(entry: reference_cache.Entry) -> list[float]:
+    """Log-probability of each response of a comparison."""
+    return [float(part.double().sum()) for part in entry.elements.split(entry.counts.tolist())]
 
 
 def _settings(job: Job, folder: Path) -> dict[str, Any]:

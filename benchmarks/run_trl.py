@@ -120,6 +120,7 @@ def run(job: Job) -> Result:
         trainer.remove_callback(PrinterCallback)
         watch.trainer = trainer
         trainer.train()
+        logps = trainer.train_dataset if best else None
         scoring = _score(trainer, rows(ids[: job.batch]), job) if job.scoring else None
     needed = [sum(each.needed for each in ids[s * job.batch : (s + 1) * job.batch]) for s in range(job.total)]
     return Result(
@@ -130,15 +131,17 @@ def run(job: Job) -> Result:
         scoring=scoring,
         parameters=count_parameters(trainer.model),
         device=str(meter.device),
+        reference_logps=list(zip(logps["ref_chosen_logps"], logps["ref_rejected_logps"], strict=True))
+        if logps
+        else None,
         notes=notes,
     )
 
 
 def _arguments(job: Job, folder: str, ids: list[Ids], *, best: bool, notes: list[str]) -> DPOConfig:
     pairs = job.batch * ids[0].pairs
-    micro = min(job.peer_batch or pairs, pairs)
-    if pairs % micro:
-        raise ValueError(f"{pairs} pairs of a step cannot be cut into passes of {micro}")
+    most = job.peer_batch or pairs
+    micro = max(size for size in range(1, pairs + 1) if pairs % size == 0 and size <= most)
     if micro < pairs:
         notes.append(f"{pairs // micro} passes of {micro} pairs in a step")
     tuned: dict[str, Any] = {}

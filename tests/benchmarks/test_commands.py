@@ -32,6 +32,7 @@ def test_peers(model: str, tmp_path: Path) -> None:
     assert set(full["results"]) == {"rather", "trl default", "trl best"}
     # float32 and the same arithmetic: far closer than the command asks for
     assert all(off < 1e-4 for case in found["cases"] for off in case["loss_difference"].values())
+    assert all(case["logps_difference"]["trl best"] < 1e-3 for case in found["cases"])
     ours, theirs = lists["results"]["rather"][0], lists["results"]["trl best"][0]
     assert ours["steps"][0]["positions"] == ours["needed"][0] == 3 * (300 + 4 * 12)
     assert theirs["steps"][0]["positions"] == 3 * 3 * 2 * 312
@@ -54,7 +55,7 @@ def test_losses_that_differ_fail_the_run(model: str, tmp_path: Path, monkeypatch
     monkeypatch.setitem(peers.TOLERANCE, "fp32", -1.0)
     words = ["--model", model, "--steps", "1", "--repeats", "1", "--cases", "k1", *FEW, "--out", str(tmp_path)]
     assert peers.main(words) == 1
-    assert "losses differ" in json.loads((tmp_path / "benchmarks" / "peers.json").read_text())["failed"]
+    assert "the loss of trl best differs" in json.loads((tmp_path / "benchmarks" / "peers.json").read_text())["failed"]
 
 
 def test_unknown_case_is_a_users_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +84,7 @@ def test_ablation(model: str, tmp_path: Path) -> None:
 def test_growth(model: str, tmp_path: Path) -> None:
     found = call(growth.main, tmp_path, "--tokenizer", model, "--axes", "prompt", "--points", "2", "--steps", "1")
     axis = found["axes"]["prompt"]
-    assert axis["sizes"] == [64, 128] and set(axis["slopes"]) == {"rather", "plain"}
+    assert axis["sizes"] == [128, 256] and set(axis["slopes"]) == {"rather", "plain"}
     assert all(point["cpu"] > 0 for points in axis["forms"].values() for point in points)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import cases, command, compare, models, page, page_peers, tokens
+from benchmarks import cases, command, compare, models, page, page_peers, peers, tokens
 from benchmarks.job import Job
 from rather.errors import UserError
 from tiny import tiny_tokenizer
@@ -25,6 +25,7 @@ def result(seconds: list[float], losses: list[float] | None = None, **changes: A
         "scoring": None,
         "parameters": {"total": 12, "trained": 12, "body": 10},
         "device": "cpu",
+        "reference_logps": [[-5.0, -7.0]],
         "notes": [],
     }
     return found | changes
@@ -70,6 +71,37 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
 def test_loss_difference_is_the_largest_of_any_step() -> None:
     ours, theirs = [result([1, 1], [0.5, 0.6]), result([1, 1], [0.5, 0.7])], [result([1, 1], [0.5, 0.65])] * 2
     assert compare.loss_difference(ours, theirs) == pytest.approx(0.05)
+    assert compare.mean_loss_difference(ours, theirs) == pytest.approx(0)
+
+
+def test_log_probabilities_differ_beyond_a_share() -> None:
+    ours, theirs = [result([1])], [result([1], reference_logps=[[-5.5, -10.0]])]
+    assert compare.logps_difference(ours, theirs) == pytest.approx(3.0)
+    assert compare.logps_difference(ours, theirs, 0.1) == pytest.approx(2.0)
+    assert compare.logps_difference(ours, [result([1], reference_logps=None)]) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "real", "loss", "logp", "problems"),
+    [
+        ("fp32", True, 0.7, -5.0, 0),
+        ("fp32", False, 0.702, -5.0, 1),
+        ("bf16", True, 0.702, -5.0, 0),
+        ("bf16", True, 0.72, -5.0, 1),
+        ("bf16", False, 0.72, -5.0, 0),
+        ("bf16", False, 0.7, -7.0, 1),
+        ("fp32", True, 0.7, -5.1, 1),
+    ],
+)
+def test_what_contenders_may_disagree_about(dtype: str, real: bool, loss: float, logp: float, problems: int) -> None:
+    ours, theirs = [result([1.0])], [result([1.0], [loss], reference_logps=[[logp, -7.0]])]
+    case = {
+        "real": real,
+        "results": {"rather": ours, "trl best": theirs},
+        "loss_difference": {"trl best": compare.loss_difference(ours, theirs)},
+        "logps_difference": {"trl best": compare.logps_difference(ours, theirs)},
+    }
+    assert len(peers._problems(case, dtype)) == problems
 
 
 def test_slope_is_the_exponent() -> None:
@@ -100,7 +132,9 @@ def peers_file(seconds: float) -> dict[str, Any]:
         "batch": 8,
         "data": {"comparisons": 16, "pairs": 16, "prompt_tokens": 3.0, "answer_tokens": 4.0, "longest": 9},
         "results": {"rather": [result([1.0, 1.0])], "trl best": [result([1.0, seconds])]},
+        "real": True,
         "loss_difference": {"trl best": 0.0},
+        "logps_difference": {"trl best": 0.0},
     }
     return {
         "command": "python -m benchmarks.peers",
