@@ -26,6 +26,9 @@ logits = st.lists(st.floats(-6, 6), min_size=2, max_size=7)
 three = st.integers(2, 7).flatmap(
     lambda n: st.tuples(*(st.lists(st.floats(-6, 6), min_size=n, max_size=n) for _ in range(3)))
 )
+mild = st.integers(2, 7).flatmap(
+    lambda n: st.tuples(*(st.lists(st.floats(-2, 2), min_size=n, max_size=n) for _ in range(3)))
+)
 beta_ = st.floats(0.05, 3)
 
 
@@ -146,7 +149,7 @@ def test_labels_from_the_optimal_rejected_distribution(values: tuple[list[float]
 
 
 @quick
-@given(three, beta_)
+@given(mild, st.floats(0.1, 1.5))
 def test_the_target_is_where_dpo_comes_to_rest(values: tuple[list[float], ...], beta: float) -> None:
     """The population loss of ``dpo`` on those pairs has no gradient at the target, and has one elsewhere."""
     target, reference, other = (distribution(v) for v in values)
@@ -160,8 +163,8 @@ def test_the_target_is_where_dpo_comes_to_rest(values: tuple[list[float], ...], 
         out = rather.loss("dpo", policy[win], policy[lose], reference[win], reference[lose], beta=beta, weight=weight)
         return torch.autograd.grad(out.loss * len(win), at)[0]
 
-    assert slope(target).abs().max() < 1e-10
-    if (other - target).abs().max() > 1e-3:
+    assert slope(target).abs().max() < 1e-12
+    if (other - target).abs().max() > 0.01:
         assert slope(other).abs().max() > 1e-10
 
 
@@ -208,17 +211,17 @@ def test_finite_for_sequences(dtype: torch.dtype) -> None:
     assert torch.isfinite(did.entropy(did.differential_information(policy, reference)))
 
 
-def test_rejected_responses_are_drawn_from_the_table() -> None:
+def test_rejected_responses_are_drawn_from_the_optimal_distribution() -> None:
     pairs = [Comparison(f"p{n}", n % 2, (3, 0, 1), (Edge(0, 1), Edge(0, 2))) for n in range(4000)]
-    table = torch.stack([did.optimal_rejected(TARGET, REFERENCE, 0.5), TARGET])
-    drawn = did.redraw_rejected(pairs, table, seed=1)
+    targets, references = torch.stack([TARGET, REFERENCE]), torch.stack([REFERENCE, TARGET])
+    drawn = did.redraw_rejected(pairs, targets, references, 0.5, seed=1)
     assert [c.id for c in drawn] == [c.id for c in pairs]
     assert all(c.responses[0] == 3 and c.edges == pairs[0].edges for c in drawn)
-    for prompt, expected in enumerate(table.exp().tolist()):
+    for prompt, expected in enumerate(did.optimal_rejected(targets, references, 0.5).exp().tolist()):
         counts = Counter(response for c in drawn if c.prompt == prompt for response in c.responses[1:])
         for response, share in enumerate(expected):
             assert counts[response] / 4000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
-    assert did.redraw_rejected(pairs, table, seed=1) == drawn
-    assert did.redraw_rejected(pairs, table, seed=2) != drawn
+    assert did.redraw_rejected(pairs, targets, references, 0.5, seed=1) == drawn
+    assert did.redraw_rejected(pairs, targets, references, 0.5, seed=2) != drawn
     with pytest.raises(UserError, match="no row of a table of 2"):
-        did.redraw_rejected([Comparison("x", 2, (0, 1), (Edge(0, 1),))], table, seed=1)
+        did.redraw_rejected([Comparison("x", 2, (0, 1), (Edge(0, 1),))], targets, references, 0.5, seed=1)

@@ -154,33 +154,42 @@ def projected_direction(chosen: Tensor, rejected: Tensor, margin: Tensor, beta: 
     return beta * torch.sigmoid(-beta * margin) * (chosen - project_rejected(rejected, chosen))
 
 
-def redraw_rejected(comparisons: Sequence[Comparison], rejected: Tensor, seed: int) -> list[Comparison]:
-    """Comparisons of a tabular world with new rejected responses: the sampler for data whose target is known.
+def sample_rejected(target: Tensor, reference: Tensor, beta: float, count: int, random: torch.Generator) -> Tensor:
+    """[count] indices of rejected responses, drawn from ``optimal_rejected`` of distributions [N]."""
+    return torch.multinomial(optimal_rejected(target, reference, beta).exp(), count, True, generator=random)
 
-    Each losing response is drawn anew from its prompt's row; with ``optimal_rejected`` the labels carry exactly the step
-    to the target. A draw may equal the winner; such an edge teaches nothing, and is part of the distribution.
+
+def redraw_rejected(
+    comparisons: Sequence[Comparison], target: Tensor, reference: Tensor, beta: float, seed: int
+) -> list[Comparison]:
+    """Comparisons of a tabular world with rejected responses under which labels carry the step to a known target.
+
+    Each losing response is drawn anew by ``sample_rejected`` from its prompt's row. A draw may equal the winner; such an
+    edge teaches nothing, and is part of the distribution.
 
     Args:
         comparisons: prompts and responses are integers, indices of rows and columns.
-        rejected: [prompts, N] log-probabilities.
+        target, reference: [prompts, N] log-probabilities.
 
     Raises:
-        UserError: a prompt or response that is no index.
+        UserError: a prompt that is no row.
     """
-    random = torch.Generator().manual_seed(seed)
-    table = rejected.exp()
-    drawn: list[Comparison] = []
-    for comparison in comparisons:
+    losers = [sorted({edge.loser for edge in comparison.edges}) for comparison in comparisons]
+    needed: dict[int, int] = {}
+    for comparison, own in zip(comparisons, losers, strict=True):
         row = comparison.prompt
-        if not isinstance(row, int) or not 0 <= row < len(table):
+        if not isinstance(row, int) or not 0 <= row < len(target):
             where = str(comparison.source or comparison.id)
-            raise UserError(f"its prompt is no row of a table of {len(table)}", where=where)
-        losers = sorted({edge.loser for edge in comparison.edges})
-        fresh = (
-            torch.multinomial(table[row], len(losers), replacement=True, generator=random).tolist() if losers else []
-        )
-        responses = list(comparison.responses)
-        for loser, response in zip(losers, fresh, strict=True):
-            responses[loser] = response
-        drawn.append(replace(comparison, responses=tuple(responses)))
-    return drawn
+            raise UserError(f"its prompt is no row of a table of {len(target)}", where=where)
+        needed[row] = needed.get(row, 0) + len(own)
+    random = torch.Generator().manual_seed(seed)
+    drawn = {
+        row: iter(sample_rejected(target[row], reference[row], beta, count, random).tolist() if count else ())
+        for row, count in sorted(needed.items())
+    }
+    made: list[Comparison] = []
+    for comparison, own in zip(comparisons, losers, strict=True):
+        fresh = {loser: next(drawn[comparison.prompt]) for loser in own}
+        responses = tuple(fresh.get(index, response) for index, response in enumerate(comparison.responses))
+        made.append(replace(comparison, responses=responses))
+    return made

@@ -78,11 +78,12 @@ def population(target: Tensor, reference: Tensor, rejected: Tensor) -> Task:
     return Task(target, reference, (reference[:, None] + rejected[None, :]).exp())
 
 
-def sampled(task: Task, count: int, random: torch.Generator) -> Task:
-    """The same with as many drawn pairs in place of the population."""
-    drawn = torch.multinomial(task.weight.flatten(), count, replacement=True, generator=random)
-    number = torch.bincount(drawn, minlength=task.weight.numel()).double().reshape(task.weight.shape)
-    return Task(task.target, task.reference, number / count)
+def sampled(task: Task, beta: float, count: int, random: torch.Generator) -> Task:
+    """As many drawn pairs, chosen from the reference and rejected by the optimal sampler, in place of the population."""
+    chosen = torch.multinomial(task.reference.exp(), count, replacement=True, generator=random)
+    rejected = did.sample_rejected(task.target, task.reference, beta, count, random)
+    number = torch.bincount(chosen * len(task.target) + rejected, minlength=task.weight.numel())
+    return Task(task.target, task.reference, number.double().reshape(task.weight.shape) / count)
 
 
 def tasks(settings: Settings, random: torch.Generator) -> tuple[dict[str, Task], dict[str, Task]]:
@@ -98,7 +99,7 @@ def tasks(settings: Settings, random: torch.Generator) -> tuple[dict[str, Task],
         "uniform": population(target, reference, uniform),
         "reference": population(target, reference, reference),
     }
-    of_dpo = {f"n {count}": sampled(best, count, random) for count in settings.samples}
+    of_dpo = {f"n {count}": sampled(best, settings.beta, count, random) for count in settings.samples}
     for favoured in (1, shape // 2):
         chosen = torch.randperm(shape, generator=random)[:favoured]
         bonus = torch.zeros_like(reference).index_fill(0, chosen, settings.strength)
