@@ -112,7 +112,8 @@ class Comparison:
     def parts(self) -> list[Comparison]:
         """The comparison as one prompt with its responses, then one for each further prompt; without edges."""
         shared = [item.response for item in self.auxiliary if item.prompt is None]
-        found = [replace(self, responses=(*self.responses, *shared), auxiliary=(), edges=(), desirable=())]
+        own = replace(self, responses=(*self.responses, *shared), auxiliary=(), edges=(), desirable=())
+        found: list[Comparison] = [own]
         for item in self.auxiliary:
             if item.prompt is None:
                 continue

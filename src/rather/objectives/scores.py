@@ -55,8 +55,13 @@ class Auxiliaries:
     def of(rows: Sequence[tuple[int, int, int, float, int]]) -> Auxiliaries:
         """From rows of (response, role, group, sign, label)."""
         response, role, group, sign, label = zip(*rows, strict=True) if rows else ((), (), (), (), ())
-        whole = [torch.tensor(column, dtype=torch.long) for column in (response, role, group)]
-        return Auxiliaries(*whole, torch.tensor(sign, dtype=torch.float32), torch.tensor(label, dtype=torch.long))
+        return Auxiliaries(
+            response=torch.tensor(response, dtype=torch.long),
+            role=torch.tensor(role, dtype=torch.long),
+            group=torch.tensor(group, dtype=torch.long),
+            sign=torch.tensor(sign, dtype=torch.float32),
+            label=torch.tensor(label, dtype=torch.long),
+        )
 
     def of_role(self, role: Role) -> Auxiliaries:
         """Those of one role, their groups numbered anew."""
