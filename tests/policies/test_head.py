@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from rather.policies import head as module
 from rather.policies.head import LogitForm, plain_token_logps, token_logps
@@ -101,8 +103,6 @@ def test_statistics_are_float32_under_autocast() -> None:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_no_tensor_is_larger_than_a_chunk_of_logits(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Largest tensor any operation makes, forward and backward, does not grow with the number of rows."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
     vocabulary, width, chunk = 1000, 4, 16
 
     class Largest(TorchDispatchMode):
@@ -124,6 +124,71 @@ def test_no_tensor_is_larger_than_a_chunk_of_logits(frozen: bool, monkeypatch: p
             token_logps(hidden, head, targets, LogitForm(), chunk=chunk)[0].sum().backward()
         sizes.append(Largest.size)
     assert sizes[0] == sizes[1] == chunk * vocabulary
+
+
+class Ledger(TorchDispatchMode):
+    """Counts the values that operations write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        views = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+        for value in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(value, Tensor) and not views:
+                self.written += value.numel()
+        return out
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("chunk", [16, 64, 1000])
+def test_evaluation_does_no_more_than_the_training_forward_and_keeps_nothing(frozen: bool, chunk: int) -> None:
+    hidden, head, targets = example(n=100, d=8, v=500, dtype=torch.float32)
+    head.requires_grad_(not frozen)
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    def work(training: bool) -> tuple[int, int]:
+        kept.clear()
+        with (
+            torch.set_grad_enabled(training),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            FlopCounterMode(display=False) as products,
+            Ledger() as ledger,
+        ):
+            token_logps(hidden, head, targets, LogitForm(), chunk=chunk)
+        return products.get_total_flops(), ledger.written
+
+    training, saved = work(training=True), sum(t.numel() for t in kept)
+    evaluation = work(training=False)
+    assert saved > 0
+    assert not kept
+    assert evaluation[0] <= training[0]
+    assert evaluation[1] <= training[1]
+    assert evaluation[0] == 2 * 100 * 8 * 500
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_kept_for_backward_is_one_chunk_of_logits_at_most(frozen: bool) -> None:
+    vocabulary, width, chunk = 1000, 4, 16
+    for rows in (16, 64, 500):
+        hidden, head, targets = example(n=rows, d=width, v=vocabulary, bias=False, dtype=torch.float32)
+        head.requires_grad_(not frozen)
+        kept: list[Tensor] = []
+
+        def keep(tensor: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            token_logps(hidden, head, targets, LogitForm(), chunk=chunk)
+        whole = [tensor for tensor in kept if vocabulary in tensor.shape and tensor.shape != head.weight.shape]
+        assert [tensor.shape for tensor in whole] == ([] if frozen else [(rows % chunk or chunk, vocabulary)])
 
 
 def test_form_is_read_from_the_configuration() -> None:

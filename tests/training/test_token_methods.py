@@ -101,6 +101,15 @@ def test_what_is_gated_is_logged(tmp_path: Path, model: str) -> None:
     assert 0 < rows[-1]["barrier/gated"] < rows[0]["barrier/gated"] <= 1
 
 
+def test_the_world_of_annotations(tmp_path: Path, model: str) -> None:
+    result = short(
+        tmp_path / "run", model=model, data="world:annotations?pairs=16", method="tab_po", **{**SETTINGS, "epochs": 3}
+    )
+    losses = [row["loss"] for row in metrics(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+    assert result.after["logps/chosen"] > result.before["logps/chosen"]
+
+
 class Stop(Exception):
     pass
 

@@ -28,7 +28,7 @@ from rather.policies.precision import cast_once, compute_dtype
 from rather.policies.rendering import Unusable
 from rather.policies.scored import OF_STATES
 from rather.policies.scorer import LanguageScorer, unwrap
-from rather.policies.selfcheck import choose_form
+from rather.policies.selfcheck import choose_form, compile_checked
 from rather.policies.settings import PolicySettings
 from rather.policies.tokenization import TextEncoder, Tokens
 from rather.policies.work import Work
@@ -76,6 +76,8 @@ class LanguagePolicy:
         self._operations: Operations | None = None
         self.form, reason = choose_form(self._scorer, tokenizer, settings.encoding)
         if reason:
+            warnings.warn(reason, stacklevel=2)
+        if settings.compile and (reason := compile_checked(self._scorer, tokenizer, self.form)):
             warnings.warn(reason, stacklevel=2)
         self.provides = frozenset({"likelihood", "tokens", "auxiliary", "weight"})
         if self.form != "full":

@@ -7,6 +7,7 @@ has saved. It goes through the same loop, checkpoints and reports as any policy.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -32,7 +33,7 @@ from rather.policies.models import load_causal_lm, load_tokenizer, resolve
 from rather.policies.precision import compute_dtype
 from rather.policies.reward_network import HeadOptions, Pooling, RewardNetwork, unwrap
 from rather.policies.scorer import LanguageScorer
-from rather.policies.selfcheck import choose_form
+from rather.policies.selfcheck import choose_form, compile_checked
 from rather.policies.settings import PolicySettings
 from rather.policies.tokenization import TextEncoder, Tokens
 from rather.policies.toys import weights_hash
@@ -83,6 +84,8 @@ class RewardPolicy:
             truncation=settings.truncation,
         )
         self.form = "encoder" if encoder else _form(scorer, tokenizer, settings)
+        if encoder and settings.compile:
+            warnings.warn("an encoder is not compiled; it runs without --compile", stacklevel=2)
         pooling: Pooling = options.pooling if options.pooling != "auto" else "mean" if encoder else "last"
         if pooling != "last" and not encoder:
             raise UserError("is for encoders: a causal model's last token sees the others", where=f"pooling={pooling}")
@@ -251,6 +254,8 @@ def _form(scorer: LanguageScorer, tokenizer: Any, settings: PolicySettings) -> s
     form, reason = choose_form(scorer, tokenizer, settings.encoding)
     if form == "full":
         raise UserError(f"cannot carry a reward head: {reason}", where=settings.model)
+    if settings.compile and (reason := compile_checked(scorer, tokenizer, form)):
+        warnings.warn(reason, stacklevel=2)
     return form
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rather.policies import shared
+from rather.policies.compiling import compile_layers, run_plain
 from rather.policies.forms import padded_inputs, shared_inputs
 from rather.policies.scorer import LanguageScorer
 from rather.policies.tokenization import Tokens
@@ -54,6 +55,26 @@ def choose_form(scorer: LanguageScorer, tokenizer: Any, encoding: str) -> tuple[
             return "padded", None
         return "padded", f"{name} cannot share a prompt among its responses ({trouble}); each is computed with its own"
     return "full", f"{name} cannot be split into body and head ({padded}); whole logits are computed, slow and large"
+
+
+def compile_checked(scorer: LanguageScorer, tokenizer: Any, form: Form) -> str | None:
+    """Compile the model's layers, unless that changes what they compute.
+
+    Returns:
+        One sentence to warn with where they are not compiled.
+    """
+    lm = scorer.causal_lm
+    tokens = _examples(lm, tokenizer)
+    batch = {"form": form, **(shared_inputs(tokens) if form == "shared" else padded_inputs(tokens))}
+    with _measuring(scorer) as probe:
+        expected = _measure(scorer, probe, [batch])
+        if trouble := compile_layers(lm):
+            return trouble
+        trouble = _differs(scorer, probe, [batch], expected)
+    if trouble is None:
+        return None
+    run_plain(lm)
+    return f"{type(lm).__name__} cannot be compiled ({trouble}); it runs without --compile"
 
 
 def _examples(lm: Any, tokenizer: Any) -> list[Tokens]:

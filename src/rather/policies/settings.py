@@ -38,4 +38,7 @@ class PolicySettings(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in backward: less memory, more time"
     )
+    compile: bool = Field(
+        False, description="compile each layer of a language model (torch.compile): slow first steps, then faster ones"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that ships with the model")

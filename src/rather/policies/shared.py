@@ -62,7 +62,8 @@ def install(lm: Any) -> str:
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, attention)
+    # A compiler would make a new graph for the sizes of every row; attention is left out of what it sees.
+    AttentionInterface.register(NAME, torch.compiler.disable(attention))
     AttentionMaskInterface.register(NAME, build_mask)
     before = lm.config._attn_implementation
     # Asked first, as transformers would log a warning of its own.

@@ -110,7 +110,8 @@ def _plain_settings(config: TrainConfig, model: str) -> Any:
     from rather.policies.settings import PolicySettings
 
     values = {name: getattr(config, name) for name in PolicySettings.model_fields}
-    return PolicySettings(**(values | {"model": model, "lora": False, "gradient_checkpointing": False}))
+    plain = {"lora": False, "gradient_checkpointing": False, "compile": False}
+    return PolicySettings(**(values | {"model": model, **plain}))
 
 
 def _objective(method: Method, config: TrainConfig, policy: Policy) -> Objective:

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _THRESHOLD = 2**31 - 1
 
 
@@ -40,7 +40,9 @@ def _allocator() -> dict[str, str]:
         return {}
     try:
         libc = ctypes.CDLL(None)
-        done = libc.mallopt(_M_MMAP_THRESHOLD, _THRESHOLD) and libc.mallopt(_M_TRIM_THRESHOLD, _THRESHOLD)
+        # Some versions have a ceiling for the first threshold: there no block at all is mapped by itself.
+        kept = libc.mallopt(_M_MMAP_THRESHOLD, _THRESHOLD) or libc.mallopt(_M_MMAP_MAX, 0)
+        done = kept and libc.mallopt(_M_TRIM_THRESHOLD, _THRESHOLD)
     except (AttributeError, OSError):
         return {}
     return {"allocator": "freed memory is kept"} if done else {}
