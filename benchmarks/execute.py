@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,9 @@ def in_own_process(scratch: Path) -> Runner:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode or not found.is_file():
             tail = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
-            raise Failed(f"{job.contender} ended with code {done.returncode}\n{tail}")
+            killed = "; killed, perhaps for want of memory (see --peer-batch, --max-length)"
+            why = killed if done.returncode == -signal.SIGKILL else ""
+            raise Failed(f"{job.contender} ended with code {done.returncode}{why}\n{tail}")
         return json.loads(found.read_text())
 
     return run

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from rather.policies.registry import register_policy
 from rather.training import optimisation, profile
 from rather.training.loop import Clock
+from training.catalogue import CataloguePolicy
 from training.runs import record, short
 
 PHASES = {"data", "reference", "forward", "backward", "optimizer"}
@@ -72,6 +74,21 @@ def test_summary_is_the_arithmetic_of_the_rows() -> None:
 def test_peak_is_a_rate_of_this_machine() -> None:
     rate = profile.matmul_peak(torch.float32, torch.device("cpu"))
     assert 1e8 < rate < 1e15
+
+
+def test_threads_and_allocator_are_set_before_anything_large_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("rather.training.machine.prepare_cpu", lambda: order.append("machine"))
+
+    def opened(settings: object) -> CataloguePolicy:
+        order.append("model")
+        return CataloguePolicy()
+
+    register_policy("order_test", opened)  # type: ignore[arg-type]
+    short(tmp_path / "run", model="order_test:x", max_steps=1)
+    assert order == ["machine", "model"]
 
 
 def test_clock_adds_what_lies_between_laps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,19 @@ def test_the_second_run_does_not_pay(tmp_path: Path) -> None:
     assert before == after
 
 
+@pytest.mark.parametrize(("kind", "extra"), [("cached", 0), ("frozen", 1)])
+def test_later_epochs_do_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, extra: int) -> None:
+    found = []
+    for epochs in (1, 3):
+        monkeypatch.setenv("RATHER_CACHE", str(tmp_path / f"cache{epochs}"))
+        policy = CataloguePolicy()
+        run = short(tmp_path / f"run{epochs}", policy=policy, reference=kind, epochs=epochs, eval_fraction=0.0)
+        found.append((policy.passes, run.steps))
+    (few, short_run), (many, long_run) = found
+    assert long_run == 3 * short_run
+    assert many - few == (1 + extra) * (long_run - short_run)
+
+
 def test_only_what_is_new_is_computed(tmp_path: Path) -> None:
     few, more, fresh = (CataloguePolicy() for _ in range(3))
     options: dict[str, Any] = {
