@@ -10,7 +10,8 @@ which would find them).
 
 Arms, from the same reference, on the same pairs and batches: DPO, and DPO with the degree loss on both responses, its head
 at ten times the policy's learning rate as in a run. Controls: the same degraded texts with levels drawn at random as labels;
-as many fillers masked in place of keywords; and a head at the policy's own rate, which learns the degrees slowly.
+as many fillers masked in place of keywords; and DPO with and without degrees at a lower rate, which suits DPO with few pairs
+better.
 
 Measured on held-out pairs: accuracy of the implicit reward; its rank correlation with the true reward; how often the head
 tells the level of a degraded held-out text.
@@ -20,7 +21,8 @@ random; and the gain is larger with few pairs than with many. It falls if with f
 labels drawn at random do as well, within 0.005.
 
 Our reading: head, pooling, levels and weight of the loss, as in degree_spo, and the world. The rate of the head was chosen
-on other seeds, after one at the policy's own rate, with both at 3e-4, had lost 0.008 of accuracy against DPO.
+on other seeds, after one at the policy's own rate, with both at 3e-4, had lost 0.008 of accuracy against DPO; at 1e-3 such a
+head gave 0.018 of the gain of 0.041.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ MASK = KEYWORDS + FILLERS
 TOKENS = MASK + 1
 WORTH = torch.cat([torch.linspace(0.5, 2.0, KEYWORDS), torch.zeros(FILLERS + 1)])
 DPO, DEGREES, SHUFFLED, OTHERS = "DPO", "DPO + degrees", "random labels", "fillers masked"
-SLOW = "slow head"
+TUNED = "DPO, lower rate", "DPO + degrees, lower rate"
+"""Both at the rate that suits DPO better with few pairs."""
 
 
 class Settings(StudySettings):
@@ -62,6 +65,7 @@ class Settings(StudySettings):
     batch: int = Field(32, ge=1, description="pairs of a step")
     width: int = Field(48, ge=1, description="width of the GRU")
     rate: float = Field(1e-3, gt=0, description="Adam's learning rate; the head's is ten times that")
+    lower_rate: float = Field(3e-4, gt=0, description="the same, of the arms at a lower rate")
     beta: float = Field(0.1, gt=0, description="of DPO")
     gamma: float = Field(0.5, ge=0, description="weight of the degree loss")
     levels: int = Field(4, ge=2, description="degrees K")
@@ -145,10 +149,11 @@ def batches(settings: Settings, pairs: Tensor, random: torch.Generator) -> Itera
 
 def train(settings: Settings, world: World, arm: str, pairs: int, seed: int) -> tuple[Model, DegreeLoss | None]:
     """The policy after training, and its head."""
+    rate = settings.lower_rate if arm in TUNED else settings.rate
     random, noise = (torch.Generator().manual_seed(1_000 * seed + stream) for stream in (1, 2))
     model = Model(settings.width)
     model.load_state_dict(world.reference.state_dict())
-    graded = arm != DPO
+    graded = arm not in (DPO, TUNED[0])
     options = {"beta": settings.beta}
     if graded:
         options |= {"degree.gamma": settings.gamma, "degree.levels": settings.levels}
@@ -157,9 +162,8 @@ def train(settings: Settings, world: World, arm: str, pairs: int, seed: int) -> 
     layout = layout_of(settings.batch, graded)
     counts = layout.counts()
     response = torch.arange(layout.responses).repeat_interleave(LENGTH)
-    factor = 1.0 if arm == SLOW else objective.rate_factor
-    own = {"params": list(objective.parameters()), "lr": factor * settings.rate}
-    optimizer = torch.optim.Adam([{"params": list(model.parameters())}, own], lr=settings.rate)
+    own = {"params": list(objective.parameters()), "lr": objective.rate_factor * rate}
+    optimizer = torch.optim.Adam([{"params": list(model.parameters())}, own], lr=rate)
     for batch in batches(settings, world.pairs[:pairs], random):
         rows, now = batch, layout
         if graded:
@@ -217,7 +221,7 @@ def cell(arm: str, pairs: int) -> str:
 def run(settings: Settings, seed: int) -> Rows:
     world = make_world(settings, seed)
     rows = {}
-    for pairs, arms in ((settings.few, (DPO, DEGREES, SHUFFLED, OTHERS, SLOW)), (settings.many, (DPO, DEGREES))):
+    for pairs, arms in ((settings.few, (DPO, DEGREES, SHUFFLED, OTHERS, *TUNED)), (settings.many, (DPO, DEGREES))):
         for arm in arms:
             model, head = train(settings, world, arm, pairs, seed)
             random = torch.Generator().manual_seed(10_000 + seed)
@@ -241,14 +245,6 @@ def _shrinks(r: Results) -> Estimate:
     )
 
 
-def _slow_loses(r: Results) -> Estimate:
-    few = r.settings.few
-    return r.over(
-        "half of the gain minus the gain of a slow head",
-        lambda rows: _over_dpo(rows, DEGREES, few) / 2 - _over_dpo(rows, SLOW, few),
-    )
-
-
 CRITERIA = (
     Criterion("better", "with few pairs the degree loss raises the accuracy of DPO",
               lambda r: gain(r, r.settings.few).above(0.0)),
@@ -265,8 +261,11 @@ CRITERIA = (
               lambda r: gain(r, r.settings.few, metric="rank correlation").above(0.0), "noted"),
     Criterion("key content", "masking keywords is better than masking as many fillers",
               lambda r: gain(r, r.settings.few, OTHERS).above(0.0), "noted"),
-    Criterion("slow head", "a head at the policy's own rate gives less than half of the gain",
-              lambda r: _slow_loses(r).above(0.0), "noted"),
+    Criterion("at a lower rate", "with few pairs and the lower rate the degree loss still raises the accuracy of DPO",
+              lambda r: r.difference(cell(TUNED[1], r.settings.few), cell(TUNED[0], r.settings.few), "accuracy")
+              .above(0.0), "noted"),
+    Criterion("not a matter of the rate", "with few pairs, degrees at the usual rate beat DPO at the lower one",
+              lambda r: gain(r, r.settings.few, TUNED[0]).above(0.0), "noted"),
     Criterion("head", "the head tells degrees better than chance, 1/K",
               lambda r: r.mean(cell(DEGREES, r.settings.few), "degree accuracy").above(1 / r.settings.levels), "noted"),
 )  # fmt: skip
