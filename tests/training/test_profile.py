@@ -50,11 +50,18 @@ def test_a_policy_without_operations_has_tokens_and_seconds(tmp_path: Path) -> N
 def test_summary_is_the_arithmetic_of_the_rows() -> None:
     made = [
         {"split": "train", "seconds/forward": 1.0, "seconds/backward": 2.0, "tokens/needed": 60, "flops": 5e9}
-        | {"tokens/computed": 90, "loss": None},
-        {"split": "train", "seconds/forward": 1.0, "tokens/needed": 20, "tokens/computed": 30, "flops": 3e9},
+        | {"tokens/computed": 90, "loss": None, "seconds_cpu": 3.0},
+        {
+            "split": "train",
+            "seconds_cpu": 1.0,
+            "seconds/forward": 1.0,
+            "tokens/needed": 20,
+            "tokens/computed": 30,
+            "flops": 3e9,
+        },
         {"split": "eval", "seconds/forward": 100.0, "tokens/needed": 1000},
     ]
-    found = profile.summary(made, {"evaluation": 7.0}, 512.0, 10e9)
+    found = profile.summary(made, {"evaluation": 7.0}, 512.0, 10e9, 2)
     assert found == {
         "seconds": {"forward": 2.0, "backward": 2.0, "evaluation": 7.0},
         "tokens_per_second": 20.0,
@@ -62,6 +69,9 @@ def test_summary_is_the_arithmetic_of_the_rows() -> None:
         "flops": 8e9,
         "mfu": 0.2,
         "peak_flops": 10e9,
+        "threads": 2,
+        "busy": 0.5,
+        "mfu_busy": 0.4,
         "peak_memory_mb": 512.0,
     }
     shown = dict(map(tuple, profile.table(found)))

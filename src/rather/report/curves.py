@@ -95,7 +95,17 @@ OF_REWARD_MODELS = {
 """What is said otherwise where rewards are the model's own and not implied by a policy."""
 
 PLAIN = {
-    *("step", "epoch", "tokens", "tokens/computed", "tokens/needed", "flops", "seconds", "tokens_per_second"),
+    *(
+        "step",
+        "epoch",
+        "tokens",
+        "tokens/computed",
+        "tokens/needed",
+        "flops",
+        "seconds",
+        "seconds_cpu",
+        "tokens_per_second",
+    ),
     *("tokens/second", "time", "timestamp", "n", "pairs"),
 }
 """Keys that are not curves of their own (throughput is made of some)."""

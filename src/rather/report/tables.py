@@ -128,7 +128,7 @@ def versions(run: RunFolder) -> Pairs:
 def speed(run: RunFolder) -> Pairs:
     """Seconds by phase, tokens per second, wasted tokens, use of the machine (of a run with ``--profile``), memory."""
     said = run.run.get("profile")
-    peak = said.get("peak_flops") if isinstance(said, Mapping) else None
+    peak, threads = (said.get(k) for k in ("peak_flops", "threads")) if isinstance(said, Mapping) else (None, None)
     outside, memory = run.run.get("seconds_outside"), run.run.get("peak_memory_mb")
-    found = profile.summary(run.metrics, outside if isinstance(outside, Mapping) else {}, memory, peak)
+    found = profile.summary(run.metrics, outside if isinstance(outside, Mapping) else {}, memory, peak, threads)
     return [(label, text) for label, text in profile.table(found)] if found["seconds"] else []

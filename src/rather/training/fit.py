@@ -128,6 +128,7 @@ class Fit:
             "tokens": window["tokens"],
             **{name: window[name] for name in WORK if window.get(name)},
             "seconds": sum(window["seconds"].values()),
+            "seconds_cpu": window["cpu"],
             **{f"seconds/{name}": value for name, value in window["seconds"].items()},
         }
         self.course.window = {}
@@ -292,5 +293,6 @@ def _add(window: dict[str, Any], result: Step) -> None:
         tokens=window.get("tokens", 0) + result.tokens,
         **{name: window.get(name, 0) + value for name, value in zip(WORK, _work(result), strict=True)},
         table=table.tolist(),
+        cpu=window.get("cpu", 0.0) + result.cpu,
         seconds=seconds,
     )

@@ -36,6 +36,7 @@ class Step:
         tokens: cost of the comparisons.
         work: positions computed and needed; operations that a forward and backward pass need.
         seconds: by phase, of this process.
+        cpu: seconds that the threads of this process ran, all together.
         stop: whether any process was asked to stop.
     """
 
@@ -47,6 +48,7 @@ class Step:
     tokens: int
     work: Work
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu: float = 0.0
     stop: bool = False
 
 
@@ -104,7 +106,7 @@ class Loop:
         Raises:
             NotFinite: and nothing was changed.
         """
-        clock = Clock(self.device if self.config.profile else None)
+        clock, ran = Clock(self.device if self.config.profile else None), time.process_time()
         seed_everything(self.config.seed, step, ranks.rank())
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -135,7 +137,18 @@ class Loop:
         reduced = torch.tensor(flat, dtype=torch.float64).reshape(table.shape)
         self.dtype = work.dtype
         work = Work(int(computed), int(needed), forward, backward, work.dtype)
-        return Step(loss_sum, norm, rate, reduced, self.names, int(tokens_sum), work, clock.seconds, stop > 0)
+        return Step(
+            loss_sum,
+            norm,
+            rate,
+            reduced,
+            self.names,
+            int(tokens_sum),
+            work,
+            clock.seconds,
+            time.process_time() - ran,
+            stop > 0,
+        )
 
     def _accumulate(
         self, step: int, batches: Sequence[tuple[MicroBatch, Batch]], counts: dict[str, float], clock: Clock

@@ -26,7 +26,10 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations per second of a large product of two matrices: the best of a few, on this device and now."""
+    """Operations per second of a large product of two matrices: the best of a few, on this device and now.
+
+    On a processor in the time that its threads ran, so that what else the machine does is left out.
+    """
     import torch
 
     size = 2048 if device.type == "cpu" else 8192
@@ -34,11 +37,17 @@ def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
     best = float("inf")
     for _ in range(_REPEATS + 1):  # the first is to warm up
         _wait(device)
-        start = time.perf_counter()
+        start = _now(device)
         torch.nn.functional.linear(a, b)
         _wait(device)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, _now(device) - start)
     return 2 * size**3 / best
+
+
+def _now(device: torch.device) -> float:
+    import torch
+
+    return time.process_time() / torch.get_num_threads() if device.type == "cpu" else time.perf_counter()
 
 
 def _wait(device: torch.device) -> None:
@@ -49,7 +58,11 @@ def _wait(device: torch.device) -> None:
 
 
 def summary(
-    rows: Sequence[Mapping[str, Any]], outside: Mapping[str, float], memory: float | None, peak: float | None
+    rows: Sequence[Mapping[str, Any]],
+    outside: Mapping[str, float],
+    memory: float | None,
+    peak: float | None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Totals of a run's training steps.
 
@@ -58,11 +71,14 @@ def summary(
         outside: seconds of what is not a training step.
         memory: peak memory in MB.
         peak: operations per second that products could have been done at, on all devices together.
+        threads: that computed, where a processor did.
 
     Returns:
         ``seconds`` by phase; ``tokens_per_second``: needed tokens in the time of the steps; ``waste``: tokens computed
         over tokens needed; ``flops``: operations needed by all forward and backward passes; ``mfu``: their share of
-        what ``peak`` allows in the time of the steps; ``peak_flops``; ``peak_memory_mb``. What is not known is left out.
+        what ``peak`` allows in the time of the steps; ``peak_flops``; ``threads``; ``busy``: share of that time in which
+        the threads ran; ``mfu_busy``: the share of the peak in the time that they ran; ``peak_memory_mb``. What is not
+        known is left out.
     """
     totals: dict[str, float] = {}
     for row in rows:
@@ -80,6 +96,11 @@ def summary(
         found["flops"] = flops
         if peak:
             found |= {"mfu": flops / whole / peak, "peak_flops": peak}
+    ran = totals.get("seconds_cpu")
+    if whole and ran and threads:
+        found |= {"threads": threads, "busy": ran / threads / whole}
+        if "mfu" in found:
+            found["mfu_busy"] = found["mfu"] / found["busy"]
     if memory is not None:
         found["peak_memory_mb"] = memory
     return found
@@ -95,6 +116,8 @@ def table(found: Mapping[str, Any]) -> list[list[str]]:
         ("flops", "operations needed", lambda v: f"{v:.3g}"),
         ("peak_flops", "peak of matrix products, GFLOP/s", lambda v: f"{v / 1e9:,.0f}"),
         ("mfu", "share of that peak (MFU)", lambda v: f"{v:.1%}"),
+        ("busy", "share of the time that its threads ran", lambda v: f"{v:.1%}"),
+        ("mfu_busy", "MFU in that time", lambda v: f"{v:.1%}"),
         ("peak_memory_mb", "peak memory, MB", lambda v: shown(round(v))),
     )
     return rows + [[label, say(found[key])] for key, label, say in words if key in found]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from rather.errors import UserError
 from rather.objectives.base import wanted
 from rather.policies.base import Encoded, Policy
@@ -385,6 +387,7 @@ class Stages:
     def _profile(self, memory: float | None) -> None:
         dtype = self.fit.loop.dtype
         peak = profile.matmul_peak(dtype, self.device) * ranks.world_size() if dtype is not None else None
-        found = profile.summary(self.fit.metrics.rows(), self.outside, memory, peak)
+        threads = torch.get_num_threads() * ranks.world_size() if self.device.type == "cpu" else None
+        found = profile.summary(self.fit.metrics.rows(), self.outside, memory, peak, threads)
         self.record.update({"profile": found})
         self.display.table("profile", ["", ""], profile.table(found))
