@@ -17,8 +17,9 @@ Measured on held-out pairs: accuracy of the implicit reward; its rank correlatio
 tells the level of a degraded held-out text.
 
 Verdict. The claim needs: with few pairs the degree loss raises accuracy over DPO; it is better than with labels drawn at
-random; and the gain is larger with few pairs than with many. It falls if with few pairs the gain is negative, or if
-labels drawn at random do as well, within 0.005.
+random; and the gain is larger with few pairs than with many. It falls if with few pairs the gain is negative, if labels drawn
+at random do as well, within 0.005, or if DPO at the lower rate beats degrees at either rate: the gain then is that of
+training less. (The last was laid down after a first run without the lower rate, which supported the claim.)
 
 Our reading: head, pooling, levels and weight of the loss, as in degree_spo, and the world. The rate of the head was chosen
 on other seeds, after one at the policy's own rate, with both at 3e-4, had lost 0.008 of accuracy against DPO; at 1e-3 such a
@@ -41,7 +42,7 @@ from rather.objectives.degree import DegreeLoss
 from rather.objectives.scores import Auxiliaries, Layout, Scores
 from rather.studies.base import Criterion, Study, StudySettings
 from rather.studies.figure import bars
-from rather.studies.results import Estimate, Results, Rows
+from rather.studies.results import Estimate, Results, Rows, every
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -255,17 +256,15 @@ CRITERIA = (
     Criterion("harm", "with few pairs the gain is negative", lambda r: gain(r, r.settings.few).below(0.0), "refutes"),
     Criterion("any labels", "labels drawn at random do as well, within 0.005",
               lambda r: gain(r, r.settings.few, SHUFFLED).below(0.005), "refutes"),
+    Criterion("training less", "with few pairs, DPO at the lower rate beats degrees at either rate",
+              lambda r: every(*(r.difference(cell(TUNED[0], r.settings.few), cell(arm, r.settings.few), "accuracy")
+                                .above(0.0) for arm in (DEGREES, TUNED[1]))), "refutes"),
     Criterion("with many pairs", "with many pairs the degree loss still raises the accuracy of DPO",
               lambda r: gain(r, r.settings.many).above(0.0), "noted"),
     Criterion("rank", "with few pairs it raises the rank correlation with the true reward",
               lambda r: gain(r, r.settings.few, metric="rank correlation").above(0.0), "noted"),
     Criterion("key content", "masking keywords is better than masking as many fillers",
               lambda r: gain(r, r.settings.few, OTHERS).above(0.0), "noted"),
-    Criterion("at a lower rate", "with few pairs and the lower rate the degree loss still raises the accuracy of DPO",
-              lambda r: r.difference(cell(TUNED[1], r.settings.few), cell(TUNED[0], r.settings.few), "accuracy")
-              .above(0.0), "noted"),
-    Criterion("not a matter of the rate", "with few pairs, degrees at the usual rate beat DPO at the lower one",
-              lambda r: gain(r, r.settings.few, TUNED[0]).above(0.0), "noted"),
     Criterion("head", "the head tells degrees better than chance, 1/K",
               lambda r: r.mean(cell(DEGREES, r.settings.few), "degree accuracy").above(1 / r.settings.levels), "noted"),
 )  # fmt: skip
