@@ -17,9 +17,9 @@ Measured on held-out pairs: accuracy of the implicit reward; its rank correlatio
 tells the level of a degraded held-out text.
 
 Verdict. The claim needs: with few pairs the degree loss raises accuracy over DPO; it is better than with labels drawn at
-random; and the gain is larger with few pairs than with many. It falls if with few pairs the gain is negative, if labels drawn
-at random do as well, within 0.005, or if DPO at the lower rate beats degrees at either rate: the gain then is that of
-training less. (The last was laid down after a first run without the lower rate, which supported the claim.)
+random; and the gain is larger with few pairs than with many. It falls if with few pairs the gain is negative, if labels
+drawn at random do as well, within 0.005, or if DPO at the lower rate beats degrees at either rate: the gain then is that
+of training less. (The last was laid down after a first run without the lower rate, which supported the claim.)
 
 Our reading: head, pooling, levels and weight of the loss, as in degree_spo, and the world. The rate of the head was chosen
 on other seeds, after one at the policy's own rate, with both at 3e-4, had lost 0.008 of accuracy against DPO; at 1e-3 such a
