@@ -242,9 +242,9 @@ CRITERIA = (
 def plot(r: Results, figure: Figure) -> None:
     left, right = figure.subplots(1, 2)
     bars(left, r, "kl")
-    left.set(xlabel="divergence from the reference, nats a text")
+    left.set(xlabel="divergence, nats a text")
     bars(right, r, "reward mask on slots")
-    right.set(xlabel="mean reward mask on slots (elsewhere: see the table)")
+    right.set(xlabel="mean reward mask on slots")
 
 
 STUDY = Study(

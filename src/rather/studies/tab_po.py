@@ -227,6 +227,7 @@ def plot(r: Results, figure: Figure) -> None:
     for axes, (metric, label) in zip(panels, named.items(), strict=True):
         bars(axes, r, metric)
         axes.set(xlabel=label)
+        axes.locator_params(axis="x", nbins=4)
     for axes in panels[1:]:
         axes.set_yticklabels([])
     panels[0].set_xlim(left=0.5)
