@@ -156,3 +156,28 @@ def test_adapters_train_alone(tmp_path: Path) -> None:
     changed = {name for name, tensor in weights(output).items() if not torch.equal(tensor, before[name])}
     assert changed == {"adapter"}
     assert record(output)["parameters"]["trained"] == before["adapter"].numel()
+
+
+def test_before_training_the_cached_reference_stands_for_the_policy(tmp_path: Path) -> None:
+    found = {}
+    for kind in ("frozen", "cached"):
+        policy = CataloguePolicy()
+        run = short(tmp_path / kind, policy=policy, reference=kind, max_steps=1, eval_steps=0, eval_fraction=0.3)
+        found[kind] = run.before, policy.passes
+    (frozen, _), (cached, _) = found["frozen"], found["cached"]
+    assert frozen.keys() == cached.keys()
+    for name, value in cached.items():
+        if name != "accuracy/interval":
+            assert value == pytest.approx(frozen[name], abs=1e-5), name
+    assert cached["accuracy"] == 0.5 and cached["kl"] == 0.0
+    assert cached["loss"] == pytest.approx(0.6931472, abs=1e-6)
+
+
+def test_an_opened_policy_with_an_adapter_is_asked_itself(tmp_path: Path) -> None:
+    policy = CataloguePolicy(adapters=True)
+    with torch.no_grad():
+        for parameter in policy.network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    run = short(tmp_path / "run", policy=policy, reference="cached", lora=True, max_steps=1, eval_fraction=0.3)
+    assert run.before["kl"] > 0

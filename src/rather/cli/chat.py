@@ -65,7 +65,7 @@ class Voice:
         """Generate in a thread and hand out text; a consumer that stops early stops the thread."""
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList, TextIteratorStreamer
 
-        from rather.sampling.choose import NextToken, uniforms
+        from rather.sampling.choose import Choice, ChoiceProcessor, uniforms
         from rather.sampling.prompts import end_ids
 
         self._check(ids, max_new_tokens)
@@ -92,7 +92,7 @@ class Voice:
                             eos_token_id=ends or None,
                             pad_token_id=self.tokenizer.pad_token_id,
                         ),
-                        logits_processor=LogitsProcessorList([NextToken(u, temperature=temperature, top_p=1.0)]),
+                        logits_processor=LogitsProcessorList([ChoiceProcessor(Choice(u, temperature))]),
                         stopping_criteria=StoppingCriteriaList([_stopped(stop)]),
                         streamer=streamer,
                     )

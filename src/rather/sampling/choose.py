@@ -7,6 +7,7 @@ on the batch size, or on the global random state, which is left alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,29 +57,58 @@ def _invert(weights: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
-class NextToken(LogitsProcessor):
-    """Turns greedy search into the sampling above, and sums the log-probabilities of what was chosen.
-
-    Greedy search takes the argmax of what this returns: scores that are 0 at the chosen token and -inf elsewhere.
-    The log-probabilities are the model's own, before temperature and top-p, in float32.
+@dataclass(frozen=True)
+class Choice:
+    """How the next token of each row is taken.
 
     Attributes:
-        logps: one ``[batch]`` tensor for each step.
+        u: [rows, steps] uniforms; ``None`` takes the most likely token.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: see ``draw``.
+        banned: [rows, vocab], true where a token is never taken.
     """
 
-    def __init__(self, u: torch.Tensor | None, *, temperature: float, top_p: float) -> None:
-        """``u``: ``[batch, steps]``; ``None`` or ``temperature`` 0 means the most likely token."""
-        self.u, self.temperature, self.top_p = u, temperature, top_p
+    u: torch.Tensor | None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    banned: torch.Tensor | None = None
+
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [batch] and their log-probabilities [batch]: the model's own, before temperature, top-p and bans.
+
+        Args:
+            logits: [batch, vocab].
+            rows: [batch], which row each of them continues.
+            step: number of tokens so far.
+        """
+        logits = logits.float()
+        allowed = logits
+        if self.banned is not None:
+            allowed = logits.masked_fill(self.banned[rows.to(self.banned.device)].to(logits.device), -torch.inf)
+        if self.u is None or self.temperature == 0:
+            tokens = allowed.argmax(dim=-1)
+        else:
+            u = self.u[rows.to(self.u.device), step].to(logits.device)
+            tokens = draw(allowed, u, temperature=self.temperature, top_p=self.top_p)
+        return tokens, logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
+
+
+class ChoiceProcessor(LogitsProcessor):
+    """Turns greedy search into a ``Choice``.
+
+    Greedy search takes the argmax of what this returns: scores that are 0 at the chosen token and -inf elsewhere.
+
+    Attributes:
+        logps: one [batch] tensor for each step.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
         self.logps: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """``input_ids`` ``[batch, so far]`` is not used; ``scores`` ``[batch, vocab]`` are the raw logits."""
-        logits = scores.float()
-        if self.u is None or self.temperature == 0:
-            chosen = logits.argmax(dim=-1)
-        else:
-            u = self.u[:, len(self.logps)].to(logits.device)
-            chosen = draw(logits, u, temperature=self.temperature, top_p=self.top_p)
-        chosen = chosen.unsqueeze(-1)
-        self.logps.append(logits.gather(-1, chosen).squeeze(-1) - logits.logsumexp(dim=-1))
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
+        """``input_ids`` [batch, so far] is not used; ``scores`` [batch, vocab] are the raw logits."""
+        rows = torch.arange(len(scores), device=scores.device)
+        tokens, logps = self.choice(scores, rows, len(self.logps))
+        self.logps.append(logps)
+        return torch.full_like(scores, -torch.inf).scatter_(-1, tokens.unsqueeze(-1), 0.0)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from rather.errors import UserError
-from rather.sampling.choose import NextToken, uniforms
+from rather.sampling.choose import Choice, uniforms
+from rather.sampling.decode import decode
 from rather.sampling.prompts import Prompt, batches, encode, end_ids
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ def generate(
     batch_size: int = 64,
     token_budget: int | None = 32768,
     stop_ids: Sequence[int] | None = None,
+    banned: Sequence[torch.Tensor | None] | None = None,
     progress: bool = False,
 ) -> list[list[Sample]]:
     """``n`` responses to every prompt.
 
-    Rows are sorted by length, padded on the left and continued by the model's own ``generate``; sampling settings the
-    model was saved with are ignored. A sample is a function of the weights, ``seed``, the prompt and its position in
-    ``prompts``, and the sample's number: not of the batch it fell into, up to rounding of the model's arithmetic
-    (which in bfloat16 can turn near ties). The global random state is neither read nor changed. The model is in eval
-    mode meanwhile, and each module's mode is put back. Adapters act as they are set: sample from the reference inside
-    ``model.disable_adapter()``.
+    Rows are sorted by length and padded on the left; a prompt is encoded once for its samples in a batch. Sampling
+    settings the model was saved with are ignored. A sample is a function of the weights, ``seed``, the prompt and its
+    position in ``prompts``, and the sample's number: not of the batch it fell into, up to rounding of the model's
+    arithmetic (which in bfloat16 can turn near ties). The global random state is neither read nor changed. The model
+    is in eval mode meanwhile, and each module's mode is put back. Adapters act as they are set: sample from the
+    reference inside ``model.disable_adapter()``.
 
     Args:
         model: a causal language model of transformers or PEFT, on its device.
@@ -73,6 +75,7 @@ def generate(
         batch_size: most rows at once.
         token_budget: most positions at once, counting padding and room for the response; bounds the key-value cache.
         stop_ids: ids that end a response, instead of the end tokens of tokenizer, model and chat format.
+        banned: for each prompt ``[vocab]``, true where a token is never drawn, or ``None``.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -90,44 +93,29 @@ def generate(
     plan = batches(
         [len(encoded[i]) for i, _ in rows], max_new_tokens, batch_size=batch_size, token_budget=token_budget
     )
+    pad = tokenizer.pad_token_id
+    pad = int(pad) if pad is not None else ends[0] if ends else 0
     found: dict[tuple[int, int], Sample] = {}
     with _sampling_mode(model), _bar(len(rows), show=progress) as advance:
         for batch in plan:
             keys = [rows[index] for index in batch]
             u = uniforms(seed, keys, max_new_tokens) if temperature > 0 else None
-            choose = NextToken(u, temperature=temperature, top_p=top_p)
-            new = _continue(model, tokenizer, [encoded[i] for i, _ in keys], choose, ends, max_new_tokens)
-            logps = torch.stack(choose.logps, dim=1).cpu()
-            for key, ids, logp in zip(keys, new.tolist(), logps, strict=True):
+            never = _stacked([banned[i] for i, _ in keys]) if banned is not None else None
+            choice = Choice(u, temperature, top_p, never)
+            rows_of = [encoded[i] for i, _ in keys]
+            new, logps = decode(model, rows_of, choice, ends=ends, max_new_tokens=max_new_tokens, pad=pad)
+            for key, ids, logp in zip(keys, new.tolist(), logps.cpu(), strict=True):
                 found[key] = _sample(tokenizer, ids, logp, ends)
             advance(len(batch))
     return [[found[i, j] for j in range(n)] for i in range(len(encoded))]
 
 
-def _continue(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
-    choose: NextToken,
-    ends: list[int],
-    max_new_tokens: int,
-) -> torch.Tensor:
-    """New ids ``[batch, steps]``; after a row's end they are padding."""
-    from transformers import GenerationConfig, LogitsProcessorList
-
-    pad = tokenizer.pad_token_id
-    pad = pad if pad is not None else ends[0] if ends else 0
-    width = max(map(len, prompts))
-    device = next(model.parameters()).device
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=pad, use_cache=True
-    )
-    output = model.generate(
-        input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([choose])
-    )
-    return output[:, width:]
+def _stacked(banned: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """``[batch, vocab]``; ``None`` where nothing is banned."""
+    some = next((one for one in banned if one is not None), None)
+    if some is None:
+        return None
+    return torch.stack([torch.zeros_like(some) if one is None else one for one in banned])
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase, ids: list[int], logps: torch.Tensor, ends: list[int]) -> Sample:

@@ -1,8 +1,9 @@
 """Build the instruction world's preference pairs from a model's own answers.
 
-``python -m rather.sampling.instruction_pairs --out FOLDER`` composes the prompts, samples answers, lets the checkers
-label them and writes prompts, pairs and a summary. Answers are kept in ``FOLDER/answers``: the same command goes on
-where it was stopped. The embedded files were made by this command with its defaults.
+``python -m rather.sampling.instruction_pairs --out FOLDER`` composes the prompts, samples answers, half of them under
+a guide that helps them to obey, lets the checkers label all, and writes prompts, pairs and a summary. Answers are kept
+in ``FOLDER/answers``: the same command goes on where it was stopped. The embedded files were made by this
+command with its defaults.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rather.errors import UserError
+from rather.worlds.instructions.guides import Guide, guide
 from rather.worlds.instructions.load import FILES
 from rather.worlds.instructions.pairs import Answer, describe_pairs, pairs_of
 from rather.worlds.instructions.prompts import DEFAULT_SEED, compose
@@ -30,16 +32,19 @@ class Settings:
     """What the files depend on.
 
     Attributes:
+        n: answers to each prompt.
+        guided: how many of them are sampled under the prompt's guide, so that more of them obey.
         chunk: prompts sampled at once; the unit that is never repeated after an interruption.
         threads: 0 leaves torch's choice.
     """
 
     model: str = "smollm2-135m"
-    dtype: str = "bfloat16"
-    train: int = 880
+    dtype: str = "float32"
+    train: int = 640
     heldout: int = 160
     n: int = 4
-    max_new_tokens: int = 64
+    guided: int = 2
+    max_new_tokens: int = 48
     temperature: float = 0.7
     top_p: float = 1.0
     seed: int = DEFAULT_SEED
@@ -53,6 +58,7 @@ class Sampler:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
         self._loaded: tuple[Any, Any] | None = None
+        self._texts: list[str] | None = None
 
     def answers(self, name: str, records: Sequence[dict[str, Any]], shift: int, *, greedy: bool) -> list[list[Answer]]:
         """Answers to the records in order: ``n`` of each, or the greedy one."""
@@ -79,22 +85,57 @@ class Sampler:
         return sampled
 
     def _sample(self, records: Sequence[dict[str, Any]], seed: int, *, greedy: bool) -> list[list[Answer]]:
+        if greedy:
+            return self._generate(records, [Guide()] * len(records), seed, n=1, temperature=0.0)
+        # One call for both halves: a guided answer is a sample of its own, with randomness of its own.
+        alone = self.settings.n - self.settings.guided
+        twice = [record for record in records for _ in range(2)]
+        guides = [one for record in records for one in (Guide(), guide(record))]
+        most = max(alone, self.settings.guided)
+        found = self._generate(twice, guides, seed, n=most, temperature=self.settings.temperature)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return [own[:alone] + helped[: self.settings.guided] for own, helped in pairs]
+
+    def _generate(
+        self, records: Sequence[dict[str, Any]], guides: Sequence[Guide], seed: int, *, n: int, temperature: float
+    ) -> list[list[Answer]]:
         from rather.sampling.generate import generate
+        from rather.sampling.prompts import encode
 
         model, tokenizer = self._model()
+        prompts = [
+            encode(tokenizer, record["prompt"]) + tokenizer(one.prefix, add_special_tokens=False).input_ids
+            for record, one in zip(records, guides, strict=True)
+        ]
         samples = generate(
             model,
             tokenizer,
-            [record["prompt"] for record in records],
+            prompts,
             max_new_tokens=self.settings.max_new_tokens,
-            temperature=0.0 if greedy else self.settings.temperature,
+            temperature=temperature,
             top_p=self.settings.top_p,
-            n=1 if greedy else self.settings.n,
+            n=n,
             seed=self.settings.seed * 10 * _EVAL_SHIFT + seed,
-            batch_size=len(records) * self.settings.n,
+            batch_size=self.settings.chunk * self.settings.n,
             token_budget=None,
+            banned=[self._banned(one.forbidden) for one in guides],
         )
-        return [[Answer(one.text, one.finished, len(one.ids)) for one in given] for given in samples]
+        return [
+            [Answer(one.finish(sample.text), sample.finished, len(sample.ids)) for sample in given]
+            for one, given in zip(guides, samples, strict=True)
+        ]
+
+    def _banned(self, characters: frozenset[str]) -> Any:
+        """[vocab], true for tokens with one of the characters."""
+        import torch
+
+        if not characters:
+            return None
+        if self._texts is None:
+            model, tokenizer = self._model()
+            ids = [[i] for i in range(model.config.vocab_size)]
+            self._texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return torch.tensor([not characters.isdisjoint(text) for text in self._texts])
 
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:

@@ -1,7 +1,11 @@
-"""What a run prints: to standard error, on the first process only."""
+"""What a run prints: to standard error, on the first process only.
+
+A terminal gets progress bars; a log gets a line now and then.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -10,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+_LINE_SECONDS = 30.0  # between lines of progress in a log
 
 
 class Display:
@@ -47,6 +53,16 @@ class Display:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar that goes away when it is done."""
+        if not self.console.is_terminal:
+            lines, reached = Lines(self.say, what, total), 0
+
+            def advance(count: int) -> None:
+                nonlocal reached
+                reached += count
+                lines.reach(reached)
+
+            yield advance
+            return
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True, disable=not self.show) as bar:
             task = bar.add_task(what, total=total)
@@ -56,14 +72,37 @@ class Display:
         return Steps(self, total, done)
 
 
+class Lines:
+    """Progress in a log: how far, and how long it will take, at most every half minute.
+
+    Args:
+        done: what was there at the start.
+    """
+
+    def __init__(self, say: Callable[[str], None], what: str, total: int, done: int = 0) -> None:
+        self.say, self.what, self.total, self.first = say, what, total, done
+        self.start = self.last = time.monotonic()
+
+    def reach(self, done: int, text: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < _LINE_SECONDS:
+            return
+        self.last = now
+        left = (now - self.start) / max(1, done - self.first) * (self.total - done) / 60
+        self.say("  ".join(filter(None, (f"{self.what} {done}/{self.total}", f"{left:.0f} min left", text))))
+
+
 class Steps:
-    """The bar of the optimizer steps, with the latest numbers; it stops while another bar is shown."""
+    """Progress of the optimizer steps, with the latest numbers; a bar stops while another one is shown."""
 
     def __init__(self, display: Display, total: int, done: int) -> None:
         self.display, self.total, self.done, self.text = display, total, done, ""
         self.bar: Progress | None = None
+        self.lines = Lines(display.say, "training", total, done)
 
     def __enter__(self) -> Steps:
+        if not self.display.console.is_terminal:
+            return self
         columns = (
             TextColumn("training"),
             BarColumn(),
@@ -87,8 +126,11 @@ class Steps:
         parts = [f"{label} {row[key]:.3f}" for label, key in names if key in row]
         if row.get("seconds"):
             parts.append(f"{row['tokens'] / row['seconds']:,.0f} tok/s")
+        text = "  ".join(parts)
         if self.bar:
-            self.bar.update(self.task, completed=row["step"], text="  ".join(parts))
+            self.bar.update(self.task, completed=row["step"], text=text)
+        else:
+            self.lines.reach(row["step"], text)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

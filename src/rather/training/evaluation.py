@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rather.objectives.base import Objective
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import UNITS, Layout, Scores, segment_sum
 from rather.policies.base import Encoded, Policy
@@ -33,8 +34,13 @@ def evaluate(
     max_cost: int,
     progress: Progress,
     max_count: int | None = None,
+    untrained: Objective | None = None,
 ) -> dict[str, Any]:
     """Numbers over held-out comparisons, in eval mode.
+
+    Args:
+        untrained: the objective, when the policy is the reference still: then the reference's scores are the policy's
+            and no forward pass is needed.
 
     Returns:
         ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
@@ -53,7 +59,10 @@ def evaluate(
             batch = policy.collate([encoded[index] for index in micro.indices]).to(device)
             draw = policy.draw(batch, SEED)
             of_reference = reference.score(batch, draw)
-            _, outcome, scores = learner(batch, draw, of_reference, batch.layout.counts())
+            if untrained is not None and of_reference is not None:
+                outcome, scores = untrained(of_reference, of_reference, batch.layout), of_reference
+            else:
+                _, outcome, scores = learner(batch, draw, of_reference, batch.layout.counts())
             totals.add(outcome, scores, of_reference, batch.layout, 0.0 if micro.idle else 1.0)
             if not micro.idle:
                 advance(len(micro.indices))

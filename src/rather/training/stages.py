@@ -109,6 +109,7 @@ class Stages:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("default", UserWarning)
             self.policy = policy if policy is not None else open_policy(self.config)
+        self.opened_here = policy is None
         self.told = [str(w.message) for w in told if issubclass(w.category, UserWarning)]
         preflight.check_policy(self.method, self.policy.kind, self.policy.provides)
         self.objective = self.method.objective(**self.config.method_options)
@@ -256,8 +257,9 @@ class Stages:
     def eval_cost(self) -> int:
         return self.config.eval_max_tokens or 4 * self.config.max_tokens
 
-    def _evaluate(self) -> dict[str, Any]:
+    def _evaluate(self, *, before: bool = False) -> dict[str, Any]:
         loop = self.fit.loop
+        untrained = before and self.config.reference == "cached" and self._starts_at_reference
         with profile.timed(self.outside, "evaluation"):
             return evaluation.evaluate(
                 loop.learner,
@@ -268,7 +270,18 @@ class Stages:
                 max_cost=self.eval_cost,
                 progress=self.display.progress,
                 max_count=self.config.micro_batch_size,
+                untrained=self.objective if untrained else None,
             )
+
+    @property
+    def _starts_at_reference(self) -> bool:
+        """Whether the reference's scores are the policy's before the first step, and all that the objective takes.
+
+        An opened policy may come with an adapter that does something already; one that is opened here has a fresh
+        one, or one that the reference has too.
+        """
+        simple = not wanted(self.objective)[0] and not any(True for _ in self.objective.parameters())
+        return simple and (self.opened_here or self.policy.adapters_off(self.policy.network) is None)
 
     def _before(self) -> None:
         """Held-out numbers and samples of the model as it was; then the checkpoint, when the run goes on."""
@@ -276,7 +289,7 @@ class Stages:
         self.before: dict[str, Any] = saved or {}
         self.world = examine.known_before(self.output) if self.config.resume else {}
         if self.held_set and not self.before:
-            self.before = self._evaluate()
+            self.before = self._evaluate(before=True)
             check_metric(self.config.best_metric, self.before)
             self._write_evaluation({"before": self.before})
         self.asked = samples.chosen(self.policy, self.held_set, self.config) if self._samples else []
