@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
-from tests.tiny import tiny_lm
 
 from rather.sampling import decode as module
 from rather.sampling.choose import Choice, uniforms
 from rather.sampling.decode import decode, keeps_keys_and_values
+from tests.tiny import tiny_lm
 
 PROMPTS = [[5, 6, 7], [5, 6, 7], [8], list(range(9, 40)), [5, 6, 7], [20, 21]]
 ENDS = [3, 17]
