@@ -27,6 +27,7 @@ python -m benchmarks.peers --pairs pairs.jsonl      # side by side with TRL
 python -m benchmarks.curves --pairs pairs.jsonl     # both loss curves, float32
 python -m benchmarks.ablation --pairs pairs.jsonl   # each part of the fast path alone
 python -m benchmarks.growth                         # small random models, a few minutes
+python -m benchmarks.methods                        # every method, 20 steps
 ```
 
 Without `--pairs` the embedded instruction pairs are used. With a GPU everything runs on it, and `--model random:1b` makes
@@ -43,6 +44,7 @@ def build(out: Path) -> Path:
         "curves": _curves,
         "ablation": _ablation,
         "growth": _growth,
+        "methods": _methods,
     }
     lines = [HEAD]
     for name, section in sections.items():
@@ -102,6 +104,36 @@ def _rung(found: Mapping[str, Any], name: str) -> tuple[float, float]:
     results = found["results"][name]
     cpu = Spread.of(step_seconds(each, "cpu", found["warmup"]) for each in results).median / found["batch"]
     return cpu, Spread.of(each["memory"]["above"] for each in results).median
+
+
+def _methods(found: Mapping[str, Any], folder: Path) -> list[str]:
+    body = [
+        (
+            f"`{name}`",
+            row["form"],
+            shown(row["first"]),
+            shown(row["last"]),
+            f"{row['tokens']:.0f}",
+            f"{row['cpu']:.2f}",
+        )
+        for name, row in found["methods"].items()
+    ]
+    trained = "adapters" if found["lora"] else "all weights"
+    return [
+        "## Every method",
+        "",
+        f"{found['steps']} steps with {found['model']} ({trained}), on a few comparisons that are seen again and again: "
+        "the mean loss of the first and of the last pass over them. That shows that a method trains on data of its "
+        "own form, not that it generalises; losses of different methods cannot be compared.",
+        "",
+        *table(("method", "data", "loss, first", "last", "tokens a step", "CPU s a step"), body),
+        "",
+        *page_peers.footer(found),
+    ]
+
+
+def _named(method: str, given: Mapping[str, Any]) -> str:
+    return " ".join([f"`{method}`", *(f"`{name}={value}`" for name, value in given.items())])
 
 
 def _growth(found: Mapping[str, Any], folder: Path) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ablation, curves, execute, growth, peers, tokens
+from benchmarks import ablation, curves, execute, growth, methods, peers, tokens
 from benchmarks.job import Job
+from rather.methods import registry
 from tiny import tiny_tokenizer
 
 pytest.importorskip("trl")
@@ -88,6 +89,13 @@ def test_growth(model: str, tmp_path: Path) -> None:
     assert all(point["cpu"] > 0 for points in axis["forms"].values() for point in points)
 
 
+def test_methods(model: str, tmp_path: Path) -> None:
+    found = call(methods.main, tmp_path, "--model", model, "--steps", "8", "--learning-rate", "3e-3", "--comparisons", "2",
+                 "--full")  # fmt: skip
+    assert set(found["methods"]) == set(registry.methods())
+    assert all(len(row["losses"]) == 8 for row in found["methods"].values())
+
+
 def test_own_process_measures_memory_and_reports_failure(model: str, tmp_path: Path) -> None:
     rows = tokens.synthetic(tokens.usual_ids(tiny_tokenizer()), number=4, prompt=20, answer=5)
     path = tokens.save(tmp_path / "tokens.json", rows)
@@ -98,7 +106,7 @@ def test_own_process_measures_memory_and_reports_failure(model: str, tmp_path: P
         runner(Job("rather", model, str(tmp_path / "absent.json"), batch=2, steps=1))
 
 
-@pytest.mark.parametrize("module", [peers, curves, ablation, growth])
+@pytest.mark.parametrize("module", [peers, curves, ablation, growth, methods])
 def test_help(module: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         module.main(["--help"])
