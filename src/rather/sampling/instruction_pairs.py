@@ -40,7 +40,7 @@ class Settings:
 
     model: str = "smollm2-135m"
     dtype: str = "float32"
-    train: int = 640
+    train: int = 720
     heldout: int = 160
     n: int = 4
     guided: int = 2

@@ -14,7 +14,7 @@ from rather.worlds.instructions.rationales import rationale
 from rather.worlds.instructions.scoring import score
 from rather.worlds.query import QueryOptions, read_options
 
-_LONGEST_ANSWER = 64  # tokens; the pairs were sampled under the same limit
+_LONGEST_ANSWER = 48  # tokens; the pairs were sampled under the same limit
 
 
 class InstructionsOptions(QueryOptions):
