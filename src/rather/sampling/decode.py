@@ -1,4 +1,5 @@
-"""The decoding loop: a prompt is encoded once for all its samples, and a sample that has ended costs nothing more.
+"""The decoding loop: a prompt is encoded once for all its samples, what all prompts begin with (a system prompt) once for
+all of them, and a sample that has ended costs nothing more.
 
 Models whose cache is one of keys and values go this way; others, and those that do not take positions, are continued
 by the model's own ``generate``. Both choose tokens alike.
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from rather.sampling.choose import Choice, ChoiceProcessor
 
+_SHARED_TOKENS = 8  # what prompts have in common is computed apart when it is at least so long
 _ENDED_SHARE = 8  # rows are dropped once one in so many has ended: to drop copies the cache
 
 
@@ -57,15 +59,13 @@ def _cache_argument(model: Any) -> str | None:
 def _loop(
     model: Any, prompts: list[tuple[int, ...]], choice: Choice, ends: list[int], max_new_tokens: int, pad: int
 ) -> tuple[Tensor, Tensor]:
-    from transformers.cache_utils import DynamicCache
+    from transformers.cache_utils import DynamicCache, DynamicLayer
 
     device = next(model.parameters()).device
     distinct = list(dict.fromkeys(prompts))
     at = {prompt: index for index, prompt in enumerate(distinct)}
     source = torch.tensor([at[prompt] for prompt in prompts], device=device)
-    ids, mask = padded_left(distinct, pad, device)
     cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
     state = {str(_cache_argument(model)): cache}
 
     def forward(ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
@@ -79,6 +79,14 @@ def _loop(
         )
         return output.logits[:, -1]
 
+    common = common_start(distinct) if all(type(layer) is DynamicLayer for layer in cache.layers) else 0
+    if common:
+        start = torch.tensor([distinct[0][:common]], device=device)
+        forward(start, torch.ones_like(start), torch.arange(common, device=device).unsqueeze(0))
+        cache.batch_repeat_interleave(len(distinct))
+    ids, own = padded_left([prompt[common:] for prompt in distinct], pad, device)
+    mask = torch.cat([own.new_ones(len(distinct), common), own], dim=-1)
+    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, common:]
     logits = forward(ids, mask, positions)[source]
     cache.batch_select_indices(source)
     mask, position = mask[source], positions[source, -1:]
@@ -117,6 +125,16 @@ def _by_generate(
         input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([processor])
     )
     return output[:, ids.shape[1] :], torch.stack(processor.logps, dim=1)
+
+
+def common_start(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, each keeping one of its own; 0 where that is too little to matter."""
+    if len(prompts) < 2:
+        return 0
+    most = min(map(len, prompts)) - 1
+    first = prompts[0]
+    length = next((i for i in range(most) if any(prompt[i] != first[i] for prompt in prompts)), most)
+    return length if length >= _SHARED_TOKENS else 0
 
 
 def padded_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
