@@ -20,6 +20,7 @@ from rather.training import ranks, state
 from rather.training.config import TrainConfig
 from rather.training.display import Display, shown
 from rather.training.record import Record, write_json, write_text
+from rather.training.world import SINGLE
 
 
 def on_cpu() -> bool:
@@ -162,8 +163,11 @@ def tell(
     Args:
         world: what programs found when they checked the model's own answers (``examine.examine``).
     """
-    passed = [_checked(world, when) for when in ("before", "after")]
-    rows = [["own answers that pass every check", *passed]] if any(text != "-" for text in passed) else []
+    rows = [
+        [label, *(_checked(world, when, name) for when in ("before", "after"))]
+        for name, label in (("pass_rate", "own answers that pass every check"), (SINGLE, "single checks passed"))
+        if any(name in found for found in world.values())
+    ]
     rows += [
         [label, _with_interval(before, key), _with_interval(after, key)]
         for key, label in ROWS
@@ -176,8 +180,8 @@ def tell(
     display.settings("done", {name: str(path) for name, path in paths.items() if path is not None})
 
 
-def _checked(world: Mapping[str, Any], when: str) -> str:
-    found = world.get(when, {}).get("pass_rate")
+def _checked(world: Mapping[str, Any], when: str, name: str) -> str:
+    found = world.get(when, {}).get(name)
     return _with_interval({"rate": found["rate"], "rate/interval": found["interval"]}, "rate") if found else "-"
 
 

@@ -15,6 +15,9 @@ from rather.worlds.catalog import AnswerCheck, check_answers
 
 When = Literal["before", "after"]
 
+SINGLE = "single checks"
+"""Every constraint of every answer, counted one by one."""
+
 
 def world_of(policy: Policy, config: TrainConfig) -> AnswerCheck | None:
     """The check of the world that the (held-out) data names, for a policy that answers in text."""
@@ -28,14 +31,17 @@ def check(policy: Policy, world: AnswerCheck, output: Path, when: When) -> dict[
     """Answer every prompt greedily and check the answers; they are kept in ``samples.jsonl``.
 
     Returns:
-        [N] booleans by check; ``pass_rate``, whether an answer obeys all its constraints, comes first; the others hold
-        those of the N prompts that have the constraint. What a world counts inside answers has one entry for each
+        [N] booleans by check; ``pass_rate``, whether an answer obeys all its constraints, comes first, then
+        ``single checks``, each constraint of each prompt, where prompts have several; the others hold those of the N
+        prompts that have the constraint. What a world counts inside answers has one entry for each
         thing that was counted.
     """
     answers = _answers(policy, world)
     checks = [world.check(index, answer) for index, answer in enumerate(answers)]
     _keep(world, output / "samples.jsonl", when, answers, checks)
     columns: dict[str, list[bool]] = {"pass_rate": [all(row.values()) for row in checks]}
+    if any(len(row) > 1 for row in checks):
+        columns[SINGLE] = [obeyed for row in checks for obeyed in row.values()]
     for row in checks:
         for name, obeyed in sorted(row.items()):
             columns.setdefault(name, []).append(obeyed)
