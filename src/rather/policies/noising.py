@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -112,7 +112,10 @@ class Forward:
 
     shared: bool = True
     timesteps: Timesteps = EVERY_TIMESTEP
-    inverter: ClassVar[None] = None
+
+    @property
+    def inverter(self) -> Inverter | None:
+        return None
 
     def __call__(self, given: Given) -> DenoisingDraw:
         noise = given.normal(_NOISE, self.shared)
@@ -128,7 +131,10 @@ class Stored:
     """
 
     timesteps: Timesteps = EVERY_TIMESTEP
-    inverter: ClassVar[None] = None
+
+    @property
+    def inverter(self) -> Inverter | None:
+        return None
 
     def __call__(self, given: Given) -> DenoisingDraw:
         if given.stored is None or bool(given.stored.isnan().any()):

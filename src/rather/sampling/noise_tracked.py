@@ -22,7 +22,8 @@ Reward = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]]
 class FromNoise(Protocol):
     """A policy whose samples are a function of their prompt and noise."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module: ...
 
     def start_noise(self, count: int, seed: int) -> np.ndarray: ...
 
