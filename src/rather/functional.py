@@ -20,6 +20,7 @@ from rather.objectives.base import Objective, wanted
 from rather.objectives.labels import Soft
 from rather.objectives.outcome import Outcome
 from rather.objectives.preference import Preference
+from rather.objectives.scales import Confidence
 from rather.objectives.scores import Layout, Scores
 
 Logps = Tensor | Sequence[Tensor]
@@ -89,8 +90,9 @@ def loss(
         chosen_mask, rejected_mask: [B, T], true on response tokens; for padded input, of the reference too.
         chosen_lengths, rejected_lengths: [B] tokens of each response, for summed input to methods that average.
         weight: [B] factors on the pairs' losses.
-        probability: [B] probability that the label is right, for ``labels={"model": "soft"}``.
-        margin: [B] how much better the chosen response is, for ``margin_scale=...``.
+        probability: [B] probability that the label is right, for ``labels={"model": "soft"}`` and methods that scale beta
+            by it.
+        margin: [B] how much better the chosen response is, for ``margin_scale=...`` and methods that scale beta by it.
         extras: further values of each token, (chosen, rejected) in the shape of the log-probabilities: ``weight`` for
             methods that weigh tokens (1 when left out), ``kl`` (``Scores.extras``) for those that need it.
         options: of the method; nested ones as ``labels={"flip_rate": 0.1}`` or under dotted names.
@@ -150,10 +152,12 @@ def _side(name: str, values: Logps, mask: Tensor | None, lengths: Tensor | None)
 def _check_columns(method: Method, objective: Objective, **columns: Tensor | None) -> None:
     """Refuse a column that the objective would not look at."""
     labels = objective.labels if isinstance(objective, Preference) else None
-    if columns["probability"] is not None and not isinstance(labels, Soft):
+    scaled = isinstance(objective, Preference) and any(isinstance(part, Confidence) for part in objective.scales)
+    if columns["probability"] is not None and not (isinstance(labels, Soft) or scaled):
         fix = "pass labels={'model': 'soft'} to use it" if labels is not None else None
         raise UserError(f"{method.name!r} does not look at it under these options", where="probability", fix=fix)
-    if columns["margin"] is not None and not (isinstance(objective, Preference) and objective.offset.scale):
+    offset = isinstance(objective, Preference) and objective.offset.scale
+    if columns["margin"] is not None and not (offset or scaled):
         fix = "pass margin_scale=1.0 to ask for it" if "margin_scale" in method.option_names() else None
         raise UserError(f"{method.name!r} does not look at it under these options", where="margin", fix=fix)
 

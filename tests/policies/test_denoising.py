@@ -83,7 +83,7 @@ def test_draw_does_not_depend_on_neighbours(order: list[int], size: int, seed: i
     some = policy.draw(policy.collate([encoded[i] for i in order[:size]]), seed)
     rows = torch.tensor([2 * i + end for i in order[:size] for end in (0, 1)])
     assert torch.equal(some.timestep, whole.timestep[rows])
-    assert torch.equal(some.noise, whole.noise[rows])
+    assert torch.equal(some.target, whole.target[rows])
 
 
 def test_draw_is_shared_inside_a_comparison_and_differs_between_them(policy: PointsPolicy) -> None:
@@ -91,10 +91,10 @@ def test_draw_is_shared_inside_a_comparison_and_differs_between_them(policy: Poi
     batch = policy.collate(policy.encode([PAIRS[0], three]))
     draw = policy.draw(batch, 7)
     assert batch.layout.prompt.tolist() == [0, 0, 1, 1, 1]
-    assert draw.noise[2].equal(draw.noise[3]) and draw.noise[2].equal(draw.noise[4])
+    assert draw.target[2].equal(draw.target[3]) and draw.target[2].equal(draw.target[4])
     assert draw.timestep[2] == draw.timestep[4]
-    assert not draw.noise[0].equal(draw.noise[2])
-    assert not policy.draw(batch, 8).noise.equal(draw.noise)
+    assert not draw.target[0].equal(draw.target[2])
+    assert not policy.draw(batch, 8).target.equal(draw.target)
 
 
 def test_score_is_the_formula_in_float64(policy: PointsPolicy) -> None:
@@ -178,8 +178,9 @@ def test_ddim_with_the_exact_noise_model_draws_the_gaussian() -> None:
 def test_a_draw_of_ones_own_is_accepted(policy: PointsPolicy) -> None:
     """Methods differ in the draw alone: each response may have its own noise and timestep."""
     batch = policy.collate(policy.encode(PAIRS[:1]))
-    own = DenoisingDraw(torch.tensor([3, 900]), torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
-    swapped = DenoisingDraw(own.timestep.flip(0), own.noise.flip(0))
+    clean, noise, timestep = batch.inputs["latents"], torch.tensor([[1.0, 0.0], [0.0, -1.0]]), torch.tensor([3, 900])
+    own = DenoisingDraw.of(policy.schedule, clean, noise, timestep)
+    swapped = DenoisingDraw.of(policy.schedule, clean, noise.flip(0), timestep.flip(0))
     first, second = (policy.score(policy.network, batch, d).elements for d in (own, swapped))
     assert not first.allclose(second)
 

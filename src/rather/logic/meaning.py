@@ -78,6 +78,7 @@ _SORTED = "pairs of a batch are compared with each other; on a single pair it is
 _SEVERAL = "several losers enter one loss, and each would be a proposition of its own"
 _TOKENS = "tokens are weighted or compared one by one, so no sequence has one probability"
 _PROMPTS = "one loss compares responses to several prompts, and each would be a proposition of its own"
+_FACTORS = "each pair has a beta of its own, and a negative one turns the pair round"
 _REWARDS = "scores are those of a reward model, no log-probabilities of being accepted"
 
 MEANINGS: dict[tuple[str, ...], Meaning] = {
@@ -88,6 +89,13 @@ MEANINGS: dict[tuple[str, ...], Meaning] = {
         reduce="mean",
         note="a surrogate: the scores are denoising errors, only a bound of log-probabilities",
     ),
+    ("inpo", "ddim_inpo", "inversion_dpo"): _dpo(
+        {"beta": 5000.0},
+        reduce="mean",
+        note="a surrogate: the scores are denoising errors, at latents that the model itself would come through",
+    ),
+    ("smpo", "smoothed_po"): _none(_FACTORS),
+    ("pnapo", "prior_noise_po"): _none(_FACTORS),
     ("rdpo", "robust"): _dpo(
         {"labels.flip_rate": 0.1},
         "[(1-eps) l(rho) - eps l(-rho)] / (1-2 eps),  l = -log sigma(beta .)",

@@ -34,6 +34,8 @@ Need = Literal[
     "likelihood",
     "tokens",
     "auxiliary",
+    "confidence",
+    "noise",
     "reward",
     "embedding",
 ]
@@ -43,7 +45,8 @@ Need = Literal[
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
 scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
 scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own; ``scores``: a rating of
-every response; ``reward``, ``embedding``: the scores of a reward model.
+every response; ``confidence``: a rating of every response, or a probability or margin of every edge; ``noise``: the noise
+that each response was generated from; ``reward``, ``embedding``: the scores of a reward model.
 """
 
 
@@ -141,7 +144,7 @@ class Method:
         limits: other methods that it is under some options.
         exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
         augment: (options, comparisons, seed) -> the comparisons with what the method adds to them (auxiliary
-            responses, edges), before they are encoded; a function of each comparison and the seed alone.
+            responses, edges, margins), before they are encoded; a function of each comparison and the seed alone.
     """
 
     name: str

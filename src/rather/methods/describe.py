@@ -42,7 +42,7 @@ def passes(method: Method) -> str:
     Text scores of a fixed reference are computed once for the whole data, then cached; a denoising draw is new in every
     step, so for images the reference's pass is too.
     """
-    added = " (also over responses it adds)" if "auxiliary" in method.needs or method.augment else ""
+    added = " (also over responses it adds)" if "auxiliary" in method.needs else ""
     kind = reference(method)
     if kind == "no":
         return f"1{added}"

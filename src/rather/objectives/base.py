@@ -29,6 +29,8 @@ class Objective(nn.Module):
     """Extras that the reference's scores have to carry, without gradient."""
     weigh: Callable[..., Any] | None = None
     """How the tokens of a response are weighted when data is encoded, see ``rather.objectives.token_weights.Weigh``."""
+    noising: Any = None
+    """How a denoising policy noises responses in training (``rather.policies.noising``); ``None`` for its own way."""
     rate_factor: float = 10.0
     """Learning rate of the objective's own parameters, in units of the model's."""
     weight_decay: float = 0.0
@@ -47,6 +49,13 @@ class Objective(nn.Module):
             make = getattr(part, "prepare", None)
             if part is not self and callable(make):
                 make(facts)
+
+    def plan(self, steps: int) -> None:
+        """Told once, before the first step, how many optimizer steps the run has; any part may want to know."""
+        for part in self.modules():
+            told = getattr(part, "plan", None)
+            if part is not self and not isinstance(part, Objective) and callable(told):
+                told(steps)
 
     def advance(self, observations: Mapping[str, Tensor]) -> None:
         """Update moving parts, once per optimizer step, from the observations of the whole step over all ranks."""

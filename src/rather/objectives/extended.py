@@ -24,7 +24,8 @@ class Extended(Objective):
         self.base, self.terms = base, nn.ModuleList(terms)
         self.needs_reference, self.couples_batch = base.needs_reference, base.couples_batch
         self.needs_lengths = base.needs_lengths or any(getattr(term, "needs_lengths", False) for term in terms)
-        self.weigh, self.rate_factor, self.weight_decay = base.weigh, base.rate_factor, base.weight_decay
+        self.weigh, self.noising = base.weigh, base.noising
+        self.rate_factor, self.weight_decay = base.rate_factor, base.weight_decay
 
     def forward(self, policy: Scores, reference: Scores | None, layout: Layout) -> Outcome:
         outcome = self.base(policy, reference, layout)

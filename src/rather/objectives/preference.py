@@ -3,7 +3,7 @@
 element score    the policy's, or the reference's plus a value          element values
 response score   s = transform(reduce(elements))                        transform, reduce, element weights
 log-ratio        rho = s(policy) - s(reference)                         reference or none
-pair             win = beta rho_w, lose = beta rho_l, offset            matching, offset
+pair             win = beta f rho_w, lose = beta f rho_l, offset        matching, scales (f, of each edge), offset
 selection        which edges take part, and factors on their beta       selection
 margin           z = win - lose - offset, pooled over a list if asked   pool
 loss             labels(link)(pair)                                     link, label model
@@ -14,6 +14,7 @@ total            coefficient * mean + anchors
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,8 @@ class Preference(Objective):
             (``element_values.Valued``); weights, anchors and logged log-probabilities keep to the policy's own.
         element_weights: weights [E] inside the reduction, the same for policy and reference.
         matching: which ends are compared.
+        scales: factors on each edge's beta, from the layout to [K] without gradient, multiplied with each other; one may
+            be negative, where the data believes in the other order. Rewards are logged without them.
         offset: the margin that is asked for.
         selection: from the policy's reduced scores [R] and the layout to a ``parts.Selection``.
         pool: from edge margins [K] to list margins [C]; for margin links only.
@@ -58,6 +61,7 @@ class Preference(Objective):
         edge_weights: factors on edge losses, multiplied with each other and with the data's weight.
         coefficient: factor on the preference term.
         anchors: further terms, ``(policy, reference, layout) -> Term``.
+        noising: how a denoising policy noises responses, see ``Objective.noising``.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Preference(Objective):
         element_values: nn.Module | None = None,
         element_weights: ElementWeights | None = None,
         matching: Matched | None = None,
+        scales: Sequence[nn.Module] = (),
         offset: Offset | None = None,
         selection: nn.Module | None = None,
         pool: nn.Module | None = None,
@@ -78,6 +83,7 @@ class Preference(Objective):
         edge_weights: Sequence[EdgeWeights] = (),
         coefficient: float = 1.0,
         anchors: Sequence[nn.Module] = (),
+        noising: Any = None,
     ) -> None:
         super().__init__()
         self.beta = beta
@@ -89,6 +95,7 @@ class Preference(Objective):
         self.element_weights = element_weights
         self.matching = matching or Matched()
         self.couples_batch = self.matching.couples_batch
+        self.scales = nn.ModuleList(scales)
         self.offset = offset or Offset()
         self.selection = selection
         self.pool = pool
@@ -99,6 +106,7 @@ class Preference(Objective):
                 self.add_module(f"edge_weight_{number}", part)
         self.coefficient = coefficient
         self.anchors = nn.ModuleList(anchors)
+        self.noising = noising
         self.needs_lengths = reduce == "mean" or any(getattr(anchor, "needs_lengths", False) for anchor in anchors)
 
     def response_scores(self, scores: Scores, layout: Layout, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -122,6 +130,8 @@ class Preference(Objective):
         chosen = self.selection(reduced.detach(), layout) if self.selection is not None else None
         kept = None if chosen is None else chosen.kept
         beta = self.beta if chosen is None else self.beta * chosen.factor.to(win)
+        for scale in self.scales:
+            beta = beta * scale(layout).to(win)
         pair = Pair(beta * win, beta * lose, offset)
         probability, edge_weight, unit = layout.probability, layout.weight.to(win), "edges"
         for part in self.edge_weights:

@@ -59,7 +59,8 @@ class Policy(Protocol):
             wrapped copy (DDP), a frozen copy or an averaged copy is scored by the same code.
         kind: ``language``, ``diffusion``, ``flow``, ``catalogue``, ...
         provides: of ``likelihood`` (scores are log-probabilities), ``tokens``, and ``auxiliary`` (responses with
-            prompts of their own are encoded), and the extras that ``score`` can be asked for (``Scores.extras``).
+            prompts of their own are encoded), ``noising`` (``draw`` takes a rule of ``rather.policies.noising`` and a
+            network that inverts), and the extras that ``score`` can be asked for (``Scores.extras``).
 
     A policy that provides extras takes them as ``score(..., wants=names, reference=scores)``, where the reference's
     scores are needed for ``kl`` alone, and says ``facts()`` of its model, from which objectives size their parameters:

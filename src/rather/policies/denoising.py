@@ -1,18 +1,20 @@
 """Denoising models as policies: the score of a response is a bound on its log-likelihood, one value per latent element.
 
-    element score = -1/2 (network(x_t, t, c) - target)^2,   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps
+    element score = -1/2 (network(x_t, t, c) - target)^2
 
+How x_t and its target are made is ``rather.policies.noising``: forward noising unless a method asks for more.
 With ``reduce="mean"`` a method's beta is the published one of Diffusion-DPO (arXiv 2311.12908, released code: factor 1/2,
 mean over elements); with ``reduce="sum"`` it is that number divided by the number of elements.
 
-What a subclass adds: ``encode``, ``collate`` (``inputs["latents"]`` is [R, ...]) and ``predict``.
+What a subclass adds: ``encode``, ``collate`` and ``predict``. Every tensor of a batch's ``inputs`` has one row a response:
+``inputs["latents"]`` [R, ...] and, where the data has it, ``inputs["noise"]`` [R, ...], the noise that each was generated
+from (NaN where unknown).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from rather.data.types import Comparison
-from rather.objectives.scores import Layout, Scores
+from rather.objectives.scores import Scores
 from rather.policies.base import Batch, Encoded
-from rather.policies.counter_random import integers, normals
+from rather.policies.noising import DenoisingDraw, Forward, Given, Noising
 from rather.policies.schedule import NoiseSchedule
-
-_TIMESTEP, _NOISE = 0, 1  # streams of the counter-based generator
-
-
-@dataclass(frozen=True)
-class DenoisingDraw:
-    """How each response is noised; policy and reference get the same.
-
-    Per response, so that a method may give the responses of a comparison different noise, or each its stored one.
-
-    Attributes:
-        timestep: [R] int64.
-        noise: [R, ...] like the latents.
-    """
-
-    timestep: Tensor
-    noise: Tensor
-
-
-def shared_draw(layout: Layout, shape: Sequence[int], timesteps: int, seed: int) -> DenoisingDraw:
-    """One uniform timestep and one noise [*shape] per comparison, the same for all its responses.
-
-    A function of ``seed`` and the comparison's key alone. Made on the CPU, so that it is the same on every device.
-    """
-    keys = layout.key.cpu().numpy()
-    size = int(torch.Size(shape).numel())
-    timestep = torch.from_numpy(integers(seed, keys, _TIMESTEP, timesteps))
-    noise = torch.from_numpy(normals(seed, keys, _NOISE, size)).float().reshape(-1, *shape)
-    device = layout.key.device
-    return DenoisingDraw(timestep.to(device)[layout.prompt], noise.to(device)[layout.prompt])
 
 
 def denoising_scores(predicted: Tensor, target: Tensor) -> Scores:
@@ -78,7 +50,7 @@ class DenoisingPolicy:
     """
 
     kind = "diffusion"
-    provides: frozenset[str] = frozenset()  # a bound is no likelihood
+    provides: frozenset[str] = frozenset({"noising"})  # and no likelihood: the score is a bound
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule) -> None:
         self.network = network
@@ -94,20 +66,32 @@ class DenoisingPolicy:
         """The network's prediction [R, ...] at ``noisy`` [R, ...] and ``timestep`` [R], given a batch's inputs."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
-    def draw(self, batch: Batch, seed: int) -> DenoisingDraw:
-        latents: Tensor = batch.inputs["latents"]
-        return shared_draw(batch.layout, latents.shape[1:], self.schedule.steps, seed)
+    @torch.no_grad()
+    def draw(
+        self, batch: Batch, seed: int, noising: Noising | None = None, network: nn.Module | None = None
+    ) -> DenoisingDraw:
+        """Where the responses are scored.
+
+        Args:
+            noising: how they are noised; fresh noise, shared in a comparison, when left out.
+            network: the one that inverts, for a ``noising`` that does; the policy's own when left out.
+        """
+        inputs = batch.inputs
+
+        def predict(noisy: Tensor, timestep: Tensor, rows: Tensor) -> Tensor:
+            some = {name: x[rows] if isinstance(x, Tensor) else x for name, x in inputs.items()}
+            return self.predict(network or self.network, noisy, timestep, some)
+
+        given = Given(self.schedule, batch.layout, inputs["latents"], seed, inputs.get("noise"), predict)
+        return (noising or Forward())(given)
 
     def score(self, network: nn.Module, batch: Batch, draw: DenoisingDraw) -> Scores:
-        """-1/2 squared denoising error per latent element at the draw's timestep and noise.
+        """-1/2 squared denoising error per latent element at the draw's noisy latents.
 
         A response's mean over elements is half the negative denoising loss of the diffusion papers.
         """
-        latents: Tensor = batch.inputs["latents"]
-        noise = draw.noise.to(latents)
-        noisy = self.schedule.noised(latents, noise, draw.timestep)
-        predicted = self.predict(network, noisy, draw.timestep, batch.inputs)
-        return denoising_scores(predicted, self.schedule.target(latents, noise, draw.timestep))
+        predicted = self.predict(network, draw.noisy.to(batch.inputs["latents"]), draw.timestep, batch.inputs)
+        return denoising_scores(predicted, draw.target)
 
     def adapters_off(self, network: nn.Module) -> AbstractContextManager[None] | None:
         return None

@@ -1,11 +1,11 @@
-"""``toy:points``: a diffusion model of points in the plane, small enough to train in a minute on one core."""
+"""``toy:points``: a diffusion or flow model of points in the plane, small enough to train in a minute on one core."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,14 +31,19 @@ _PRETRAINING_STEPS, _PRETRAINING_BATCH = 4000, 256
 _SAMPLING_STEPS, _JUDGED, _START = 50, 2000, 2
 
 
+Process = Literal["diffusion", "flow"]
+"""``diffusion``: noise prediction on Stable Diffusion's schedule; ``flow``: velocities of a rectified flow."""
+
+
 class PointsModelOptions(QueryOptions):
+    process: Process = Field("diffusion", description="diffusion or flow")
     seed: int = Field(0, ge=0, description="of the base model")
     delta: float = Field(0.0, ge=-1, le=10, description="samples are checked against a target this far beyond")
     weights: str | None = Field(None, description="folder of a trained copy")
 
 
 class PointDenoiser(nn.Module):
-    """Noise prediction (x_t [N, 2], timestep [N], prompt [N]) -> [N, 2].
+    """Prediction of noise or velocity, (x_t [N, 2], timestep [N], prompt [N]) -> [N, 2].
 
     Three residual layers of width 128; the timestep enters as Fourier features, the prompt as an embedding, both added
     before every layer.
@@ -67,17 +72,21 @@ class PointDenoiser(nn.Module):
 class PointsPolicy(DenoisingPolicy):
     """The denoising policy of the world of points: prompt c, responses (x, y).
 
+    A comparison may hold the noise that its responses were generated from: ``extras["noise"]``, two numbers for each.
+
     Args:
         delta: how far beyond the good mode the target lies, for ``check`` and ``illustrate``.
     """
 
     network: PointDenoiser
 
-    def __init__(self, network: PointDenoiser, delta: float = 0.0) -> None:
-        super().__init__(network, NoiseSchedule.stable_diffusion())
-        self.delta = delta
+    def __init__(self, network: PointDenoiser, delta: float = 0.0, process: Process = "diffusion") -> None:
+        super().__init__(network, schedule_of(process))
+        self.delta, self.process = delta, process
+        self.kind = process
         self.report = EncodingReport()
-        self._fingerprint = weights_hash(network.state_dict(), "points", "stable_diffusion", "epsilon")
+        named = ("rectified_flow", "flow") if process == "flow" else ("stable_diffusion", "epsilon")
+        self._fingerprint = weights_hash(network.state_dict(), "points", *named)
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
         """Points as float32; the cost of a comparison is its number of responses."""
@@ -89,16 +98,18 @@ class PointsPolicy(DenoisingPolicy):
                 self.report.drop(str(comparison.source or comparison.id), problem)
                 continue
             points = np.asarray(comparison.responses, np.float32)
-            encoded.append(Encoded(comparison, (2,) * len(points), len(points), points))
+            noise = np.asarray(comparison.extras.get("noise", np.full(points.shape, np.nan)), np.float32)
+            encoded.append(Encoded(comparison, (2,) * len(points), len(points), (points, noise)))
         self.report.encoded = len(encoded)
         return encoded
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
-        """``inputs``: ``latents`` [R, 2] and ``prompt`` [R]."""
+        """``inputs``: ``latents`` [R, 2], ``prompt`` [R], and ``noise`` [R, 2], NaN where none is stored."""
         layout = Layout.of([e.comparison for e in encoded], [size for e in encoded for size in e.lengths])
         prompt = torch.tensor([e.comparison.prompt for e in encoded])[layout.prompt]
-        latents = torch.from_numpy(np.concatenate([e.inputs for e in encoded]))
-        return Batch(layout, {"latents": latents, "prompt": prompt}, tuple(e.comparison.id for e in encoded))
+        latents, noise = (torch.from_numpy(np.concatenate([e.inputs[k] for e in encoded])) for k in (0, 1))
+        inputs = {"latents": latents, "prompt": prompt, "noise": noise}
+        return Batch(layout, inputs, tuple(e.comparison.id for e in encoded))
 
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         return network(noisy, timestep, inputs["prompt"])
@@ -111,12 +122,22 @@ class PointsPolicy(DenoisingPolicy):
         """``model.safetensors``; ``toy:points?weights=FOLDER`` opens it."""
         save_weights(network, Path(folder), {"model": "toy:points"})
 
-    @torch.no_grad()
     def points(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
-        """[N, 2] float64 DDIM samples for ``prompts`` [N]; the start noise of the i-th depends on ``seed`` and i alone."""
+        """[N, 2] float64 samples for ``prompts`` [N]; the start noise of the i-th depends on ``seed`` and i alone."""
+        return self.from_noise(network, prompts, self.start_noise(len(prompts), seed), steps)
+
+    def start_noise(self, count: int, seed: int) -> np.ndarray:
+        """[N, 2] float32 noise that samples start from."""
+        return normals(seed, np.arange(count), _START, 2).astype(np.float32)
+
+    @torch.no_grad()
+    def from_noise(
+        self, network: nn.Module, prompts: np.ndarray, noise: np.ndarray, steps: int = _SAMPLING_STEPS
+    ) -> np.ndarray:
+        """[N, 2] float64 samples for ``prompts`` [N] from ``noise`` [N, 2]: DDIM, or Euler's method for a flow."""
         weight = next(network.parameters())
-        start = torch.from_numpy(normals(seed, np.arange(len(prompts)), _START, 2)).to(weight)
         prompt = torch.as_tensor(prompts).to(weight.device)
+        start = torch.from_numpy(noise).to(weight)
         points = ddim(self.schedule, lambda x, t: network(x, t, prompt), start, steps)
         return points.double().cpu().numpy()
 
@@ -144,6 +165,10 @@ class PointsPolicy(DenoisingPolicy):
         return prompts, self.points(network, prompts, seed=0)
 
 
+def schedule_of(process: Process) -> NoiseSchedule:
+    return NoiseSchedule.rectified_flow() if process == "flow" else NoiseSchedule.stable_diffusion()
+
+
 def open_points(values: dict[str, str], where: str) -> PointsPolicy:
     """The policy of ``toy:points?...``; the base model is trained at first use (about ten seconds)."""
     options = read_options(PointsModelOptions, values, where)
@@ -151,14 +176,15 @@ def open_points(values: dict[str, str], where: str) -> PointsPolicy:
     if options.weights:
         load_weights(network, options.weights, where)
     else:
-        name = f"points-v{_VERSION}-seed{options.seed}"
-        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed))
-    return PointsPolicy(network, options.delta)
+        flow = "flow-" if options.process == "flow" else ""
+        name = f"points-{flow}v{_VERSION}-seed{options.seed}"
+        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed, process=options.process))
+    return PointsPolicy(network, options.delta, options.process)
 
 
-def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS) -> None:
+def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS, process: Process = "diffusion") -> None:
     """Train ``network`` from scratch, in place, on base data of both modes; global random state is left alone."""
-    schedule = NoiseSchedule.stable_diffusion()
+    schedule = schedule_of(process)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in network.modules():
@@ -174,7 +200,7 @@ def pretrain(network: nn.Module, seed: int, steps: int = _PRETRAINING_STEPS) -> 
             prompt = torch.where(torch.rand(len(rows)) < 0.1, NULL, prompt)
             timestep, noise = torch.randint(schedule.steps, (len(rows),)), torch.randn_like(clean)
             predicted = network(schedule.noised(clean, noise, timestep), timestep, prompt)
-            loss = nn.functional.mse_loss(predicted, noise)
+            loss = nn.functional.mse_loss(predicted, schedule.target(clean, noise, timestep))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -190,4 +216,7 @@ def _problem(comparison: Comparison) -> str | None:
         points = np.empty(0)
     if points.shape != (len(comparison.responses), 2) or not np.isfinite(points).all():
         return "a response of toy:points is two finite numbers"
+    noise = comparison.extras.get("noise")
+    if noise is not None and np.shape(noise) != points.shape:
+        return "the stored noise of a response of toy:points is two numbers"
     return None

@@ -1,6 +1,9 @@
-"""The noise schedule of a diffusion model: how much noise at which timestep, what is predicted, and DDIM sampling.
+"""How much noise at which timestep, what a network predicts of it, and deterministic sampling.
 
-x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   abar_t = prod_{s <= t} (1 - beta_s)        (arXiv 2006.11239 eq. 4)
+x_t = signal_t x_0 + sigma_t eps
+
+diffusion (variance preserving)   signal = sqrt(abar_t), sigma = sqrt(1 - abar_t)      (arXiv 2006.11239 eq. 4)
+rectified flow (a straight line)  signal = 1 - s, sigma = s                            (arXiv 2209.03003 eq. 1)
 """
 
 from __future__ import annotations
@@ -12,33 +15,50 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Prediction = Literal["epsilon", "velocity"]
+Prediction = Literal["epsilon", "velocity", "flow"]
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
     """Attributes:
-    alpha_bar: [T] float64, the share of signal variance left at each timestep.
-    prediction: what the network predicts: the noise, or v = sqrt(abar) eps - sqrt(1 - abar) x_0 (arXiv 2202.00512).
+    signal, sigma: [T] float64, factors on the clean latent and on the noise at each timestep; noise grows with it.
+    prediction: what the network predicts: the noise, v = signal eps - sigma x_0 (arXiv 2202.00512), or, for a flow, the
+        velocity eps - x_0.
     """
 
-    alpha_bar: Tensor
+    signal: Tensor
+    sigma: Tensor
     prediction: Prediction = "epsilon"
 
     @staticmethod
     def stable_diffusion(steps: int = 1000, prediction: Prediction = "epsilon") -> NoiseSchedule:
         """The schedule of Stable Diffusion 1, 2 and XL: betas are squares of numbers evenly spaced."""
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, steps, dtype=torch.float64).square()
-        return NoiseSchedule((1 - betas).cumprod(0), prediction)
+        abar = (1 - betas).cumprod(0)
+        return NoiseSchedule(abar.sqrt(), (1 - abar).sqrt(), prediction)
+
+    @staticmethod
+    def rectified_flow(steps: int = 1000) -> NoiseSchedule:
+        """Noise shares 1/T, 2/T, ..., 1, as Stable Diffusion 3 has them before any shift."""
+        sigma = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+        return NoiseSchedule(1 - sigma, sigma, "flow")
 
     @property
     def steps(self) -> int:
-        return self.alpha_bar.numel()
+        return self.sigma.numel()
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """[T] the share of signal variance left at each timestep."""
+        return self.signal.square()
 
     def coefficients(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar_t) and sqrt(1 - abar_t), [N, 1, ...] to multiply ``like`` [N, ...], in its type."""
-        abar = self.alpha_bar.to(timestep.device)[timestep].reshape(-1, *[1] * (like.dim() - 1))
-        return abar.sqrt().to(like.dtype), (1 - abar).sqrt().to(like.dtype)
+        """signal_t and sigma_t, [N, 1, ...] to multiply ``like`` [N, ...], in its type."""
+        shape = (-1, *[1] * (like.dim() - 1))
+        signal, sigma = (
+            x.to(timestep.device)[timestep].reshape(shape).to(like.dtype) for x in (self.signal, self.sigma)
+        )
+        return signal, sigma
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """x_t [N, ...] of ``clean`` and ``noise`` [N, ...] at ``timestep`` [N]."""
@@ -49,26 +69,44 @@ class NoiseSchedule:
         """What the network should predict, [N, ...]."""
         if self.prediction == "epsilon":
             return noise
+        if self.prediction == "flow":
+            return noise - clean
         signal, sigma = self.coefficients(timestep, clean)
         return signal * noise - sigma * clean
 
     def split(self, predicted: Tensor, noisy: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Clean estimate and noise estimate, [N, ...] each, of a prediction at x_t."""
-        signal, sigma = self.coefficients(timestep, noisy)
-        if self.prediction == "epsilon":
-            return (noisy - sigma * predicted) / signal, predicted
-        return signal * noisy - sigma * predicted, sigma * noisy + signal * predicted
+        return split(self.prediction, predicted, noisy, *self.coefficients(timestep, noisy))
+
+    def times(self, steps: int) -> list[int]:
+        """Timesteps of ``steps`` predictions from noise to data: evenly spaced from the last to the first; for a flow,
+        so that all steps, the last one to sigma = 0 too, are of one length in sigma."""
+        if self.prediction == "flow":
+            return [round(self.steps * (steps - k) / steps) - 1 for k in range(steps)]
+        return torch.linspace(self.steps - 1, 0, steps, dtype=torch.float64).round().long().tolist()
+
+
+def split(
+    prediction: Prediction, predicted: Tensor, noisy: Tensor, signal: Tensor, sigma: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Clean estimate and noise estimate of a prediction at ``noisy`` = signal x_0 + sigma eps, all [N, ...]."""
+    if prediction == "epsilon":
+        return (noisy - sigma * predicted) / signal, predicted
+    if prediction == "flow":
+        return noisy - sigma * predicted, noisy + signal * predicted
+    return signal * noisy - sigma * predicted, sigma * noisy + signal * predicted
 
 
 @torch.no_grad()
 def ddim(schedule: NoiseSchedule, predict: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
-    """Deterministic DDIM samples [N, ...] (arXiv 2010.02502 eq. 12 with eta 0) from noise ``start`` [N, ...].
+    """Deterministic samples [N, ...] from noise ``start`` [N, ...]: DDIM (arXiv 2010.02502 eq. 12 with eta 0), which for
+    a flow is Euler's method.
 
     Args:
         predict: (x_t [N, ...], timestep [N]) to the network's prediction.
-        steps: number of predictions; timesteps are evenly spaced from the last to the first.
+        steps: number of predictions, at ``NoiseSchedule.times``.
     """
-    times = torch.linspace(schedule.steps - 1, 0, steps, dtype=torch.float64).round().long().tolist()
+    times = schedule.times(steps)
     x = start
     for index, time in enumerate(times):
         timestep = torch.full((len(x),), time, device=x.device)

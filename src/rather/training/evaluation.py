@@ -38,6 +38,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Numbers over held-out comparisons, in eval mode.
 
+    A denoising policy is scored at fresh noise that is the same in every evaluation, however the method noises in
+    training: so runs and methods can be compared.
+
     Args:
         untrained: the objective, when the policy is the reference still: then the reference's scores are the policy's
             and no forward pass is needed.
@@ -46,9 +49,10 @@ def evaluate(
         ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
         (without edges: of marked responses whose reward has the sign of its mark); ``accuracy/logps`` and
         ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
-        count one half; each with a 95% Wilson interval. ``loss``: as in training. ``kl``: half the squared log-ratio
-        of policy and reference, summed over the elements of a response, mean over responses (nats): the KL divergence
-        to second order, at the tokens of the data; never negative, 0 before training. The rest as in training. Of a
+        count one half; each with a 95% Wilson interval. ``loss``: as in training, on that draw. ``kl``: half
+        the squared log-ratio of policy and reference, summed over the elements of a response, mean over responses
+        (nats): the KL divergence to second order, at the tokens of the data; never negative, 0 before training. The
+        rest as in training. Of a
         reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
     """
     costs = [item.cost for item in encoded]

@@ -31,13 +31,22 @@ class Learner(nn.Module):
         self.network = policy.network
         self.objective = objective
         self.score = policy.score
+        self.draw: Any = policy.draw
         self.wants, self.reference_wants = wanted(objective)
 
     def forward(
-        self, batch: Batch, draw: Draw, reference: Scores | None = None, counts: Mapping[str, float] | None = None
+        self,
+        batch: Batch,
+        draw: Draw,
+        reference: Scores | None = None,
+        counts: Mapping[str, float] | None = None,
+        *,
+        seed: int | None = None,
     ) -> Any:
         """The network's ``Scores`` as a reference; with ``counts``, (loss under these denominators, ``Outcome``,
-        detached ``Scores``)."""
+        detached ``Scores``); with ``seed`` the draw that this network makes, as the objective's noising asks."""
+        if seed is not None:
+            return self.draw(batch, seed, self.objective.noising, self.network)
         if counts is None:
             return self.score(self.network, batch, draw, **asked(self.reference_wants))
         scores = self.score(self.network, batch, draw, **asked(self.wants, reference))
@@ -54,13 +63,17 @@ def ready(method: Method, objective: Objective, policy: Policy) -> None:
     """Size an objective for a policy's model.
 
     Raises:
-        UserError: it wants something of the scores that the policy does not provide.
+        UserError: it wants something of the scores, or of the noise, that the policy does not provide.
     """
     own, of_reference = wanted(objective)
     lacking = sorted((own | of_reference) - policy.provides - {"ids"})
     if lacking:
         what = f"the method {method.name!r} needs {', '.join(lacking)} of each token, which this model does not give"
         fix = f"the model is a {policy.kind} model; choose another method or model"
+        raise UserError(what, where=f"--method {method.name}", fix=fix)
+    if objective.noising is not None and "noising" not in policy.provides:
+        what = f"the method {method.name!r} noises responses in a way of its own, and this model takes no noise"
+        fix = f"the model is a {policy.kind} model; choose another method, or a denoising model"
         raise UserError(what, where=f"--method {method.name}", fix=fix)
     told: Any = policy
     objective.prepare(told.facts() if hasattr(policy, "facts") else {})

@@ -16,10 +16,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rather.objectives.scores import UNITS, stable_key
-from rather.policies.base import Batch, Encoded, Policy
+from rather.policies.base import Batch, Draw, Encoded, Policy
 from rather.policies.work import Work, work_of
 from rather.training import metrics, optimisation, ranks
 from rather.training.config import TrainConfig
+from rather.training.drawing import make_draw
 from rather.training.learner import Learner, trained_parameters
 from rather.training.plan import MicroBatch, Plan
 from rather.training.references import Reference
@@ -100,6 +101,10 @@ class Loop:
         """Seed of the noise of a step: each example has new noise in each epoch, wherever in it the example is."""
         return stable_key(f"{self.config.seed}/{self.plan.epoch(step)}")
 
+    def draw(self, batch: Batch, step: int) -> Draw:
+        noising = self.inner.objective.noising
+        return make_draw(self.policy, self.learner, self.reference, noising, batch, self.draw_seed(step))
+
     def step(self, step: int) -> Step:
         """Take the 0-based ``step``.
 
@@ -159,7 +164,7 @@ class Loop:
         observations: dict[str, list[Tensor]] = {}
         for number, (micro, cpu_batch) in enumerate(batches):
             batch = cpu_batch.to(self.device)
-            draw = self.policy.draw(batch, self.draw_seed(step))
+            draw = self.draw(batch, step)
             reference = self.reference.score(batch, draw)
             clock.lap("reference")
             last = number == len(batches) - 1
@@ -188,7 +193,7 @@ class Loop:
         for number in range(passes):
             item = self.encoded[mine[min(number, len(mine) - 1)] if mine else self.plan.indices(step)[0]]
             batch = self.policy.collate([item]).to(self.device)
-            draw = self.policy.draw(batch, self.draw_seed(step))
+            draw = self.draw(batch, step)
             self.optimizer.zero_grad(set_to_none=True)
             with self.accelerator.no_sync(self.learner):
                 loss, outcome, _ = self.learner(batch, draw, self.reference.score(batch, draw), batch.layout.counts())

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,10 @@ class Reference(Protocol):
         """The reference's scores, detached; ``None`` for no reference."""
         ...
 
+    def draw(self, batch: Batch, seed: int) -> Draw:
+        """The draw that the reference makes, for an objective whose noising asks it."""
+        ...
+
     def advance(self, step: int) -> None:
         """Called after optimizer step ``step`` (1-based)."""
         ...
@@ -51,6 +55,10 @@ class Still:
     def score(self, batch: Batch, draw: Draw) -> Scores | None:
         return None
 
+    def draw(self, batch: Batch, seed: int) -> Draw:
+        fix = "choose --noising.inverter policy, or another --reference"
+        raise UserError("there is no reference model to invert with", where="--noising.inverter reference", fix=fix)
+
     def advance(self, step: int) -> None:
         return None
 
@@ -66,13 +74,17 @@ class Frozen(Still):
 
     kind = "frozen"
 
-    def __init__(self, policy: Policy, wants: frozenset[str] = frozenset()) -> None:
-        self.policy, self.wants = policy, wants
+    def __init__(self, policy: Policy, wants: frozenset[str] = frozenset(), noising: Any = None) -> None:
+        self.policy, self.wants, self.noising = policy, wants, noising
         self.network = copy.deepcopy(policy.network).requires_grad_(False).eval()
 
     def score(self, batch: Batch, draw: Draw) -> Scores:
         with torch.no_grad():
             return self.policy.score(self.network, batch, draw, **asked(self.wants)).detach()
+
+    def draw(self, batch: Batch, seed: int) -> Draw:
+        told: Any = self.policy
+        return told.draw(batch, seed, self.noising, self.network)
 
 
 class AdaptersOff(Still):
@@ -93,6 +105,10 @@ class AdaptersOff(Still):
         ):
             scores = self.learner(batch, draw).detach()
         return scores if scores.head is None else replace(scores, head=self._without(scores.head))
+
+    def draw(self, batch: Batch, seed: int) -> Draw:
+        with torch.no_grad(), scoring_mode(self.learner), self._off():
+            return self.learner(batch, None, seed=seed)
 
     def _off(self) -> AbstractContextManager[None]:
         return self.policy.adapters_off(self.policy.network) or nullcontext()
@@ -128,6 +144,10 @@ class Averaged(Still):
     def score(self, batch: Batch, draw: Draw) -> Scores:
         with torch.no_grad(), scoring_mode(self.learner), self._in_place():
             return self.learner(batch, draw).detach()
+
+    def draw(self, batch: Batch, seed: int) -> Draw:
+        with torch.no_grad(), scoring_mode(self.learner), self._in_place():
+            return self.learner(batch, None, seed=seed)
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
@@ -204,9 +224,11 @@ def choose(
     return kind
 
 
-def build_copy(kind: ReferenceKind, policy: Policy, wants: frozenset[str] = frozenset()) -> Frozen | None:
+def build_copy(
+    kind: ReferenceKind, policy: Policy, wants: frozenset[str] = frozenset(), noising: Any = None
+) -> Frozen | None:
     """The part of a reference that has to exist before the network is wrapped or sharded."""
-    return Frozen(policy, wants) if kind == "frozen" else None
+    return Frozen(policy, wants, noising) if kind == "frozen" else None
 
 
 def build(

@@ -156,6 +156,7 @@ class Stages:
             self.config.micro_batch_size,
         )
         self.total = self.plan.total_steps(self.config.epochs, self.config.max_steps)
+        self.objective.plan(self.total)
         self._tell()
 
     def _tell(self) -> None:
@@ -223,7 +224,8 @@ class Stages:
         accelerator = finish.accelerator(self.config, self.output)
         self.device = accelerator.device
         seed_everything(self.config.seed, 1)
-        frozen = references.build_copy(self.config.reference, self.policy, wanted(self.objective)[1])
+        wants, noising = wanted(self.objective)[1], self.objective.noising
+        frozen = references.build_copy(self.config.reference, self.policy, wants, noising)
         learner = Learner(self.policy, self.objective)
         optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
         wrapped, optimizer = accelerator.prepare(learner, optimizer)
