@@ -159,6 +159,7 @@ MEANINGS: dict[tuple[str, ...], Meaning] = {
     ("pad",): _none("a distribution over whole rankings is matched"),
     ("tdpo", "tdpo1"): _none(_TOKENS),
     ("sparsepo", "sparse_po"): _none(_TOKENS),
+    ("mapo", "margin_aware"): _none("bounded scores are compared, no logarithms of counts"),
     ("mapo_tokens",): _none(_TOKENS),
     ("tab_po", "tabpo"): _none(_TOKENS),
     ("mapl", "mapl_dpo"): _none(_PROMPTS),
