@@ -33,6 +33,7 @@ _SAMPLING_STEPS, _JUDGED, _START = 50, 2000, 2
 
 class PointsModelOptions(QueryOptions):
     seed: int = Field(0, ge=0, description="of the base model")
+    steps: int = Field(_PRETRAINING_STEPS, ge=1, description="pretraining steps; fewer leave a poor base model")
     delta: float = Field(0.0, ge=-1, le=10, description="samples are checked against a target this far beyond")
     weights: str | None = Field(None, description="folder of a trained copy")
 
@@ -152,7 +153,8 @@ def open_points(values: dict[str, str], where: str) -> PointsPolicy:
         load_weights(network, options.weights, where)
     else:
         name = f"points-v{_VERSION}-seed{options.seed}"
-        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed))
+        name += "" if options.steps == _PRETRAINING_STEPS else f"-steps{options.steps}"
+        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed, options.steps))
     return PointsPolicy(network, options.delta)
 
 
