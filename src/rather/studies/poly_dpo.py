@@ -10,7 +10,7 @@ from either mode, and the loser from another prompt, so that a pair tells prompt
 of 1,000 samples (50 steps of DDIM) within 4 spreads of the good mode; "good" counts those nearer to the good than to the
 bad mode, "off" those further than 4 spreads from both.
 
-Arms, of 300 steps of Adam (rate 1e-4, 128 pairs, clipped at 1) from the base, which is the reference: alpha of -0.8, 0, 2
+Arms, of 300 steps of Adam (rate 1e-4, 64 pairs, clipped at 1) from the base, which is the reference: alpha of -0.8, 0, 2
 and 8 with beta (with the factor 1/2, on mean errors) of 200, 60, 25 and 10. In trivial data, alpha at beta 200 alone, and
 alpha 0 with beta 60. For each alpha the best beta is chosen in every seed by the score of other samples than those that
 are reported.
@@ -60,7 +60,7 @@ class Settings(StudySettings):
     flipped: float = Field(0.35, gt=0, lt=0.5, description="share of flipped labels in noisy data")
     steps: int = Field(300, ge=1, description="steps of Adam")
     rate: float = Field(1e-4, gt=0, description="learning rate")
-    batch: int = Field(128, ge=4, description="pairs of a step")
+    batch: int = Field(64, ge=4, description="pairs of a step")
     base: int = Field(4000, ge=1, description="steps of the base model's training")
     samples: int = Field(1000, ge=8, description="samples that are judged")
     choosing: int = Field(500, ge=8, description="other samples, by which beta is chosen")
