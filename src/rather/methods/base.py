@@ -36,6 +36,7 @@ Need = Literal[
     "auxiliary",
     "reward",
     "embedding",
+    "rollouts",
 ]
 """What a method needs of data and policy.
 
@@ -43,7 +44,8 @@ Need = Literal[
 desirable or undesirable responses (edges count as both); ``targets``: responses to imitate; ``reference``: reference
 scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
 scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own; ``scores``: a rating of
-every response; ``reward``, ``embedding``: the scores of a reward model.
+every response; ``reward``, ``embedding``: the scores of a reward model; ``rollouts``: targets that the model made itself
+(``rather.policies.rollout``).
 """
 
 

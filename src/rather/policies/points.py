@@ -18,6 +18,7 @@ from rather.policies.base import Batch, Encoded
 from rather.policies.counter_random import normals
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
+from rather.policies.guidance import Guidance, Predict, guided
 from rather.policies.schedule import NoiseSchedule, ddim
 from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
 from rather.worlds.points.truth import PROMPTS, base_data, judge
@@ -104,6 +105,9 @@ class PointsPolicy(DenoisingPolicy):
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         return network(noisy, timestep, inputs["prompt"])
 
+    def unprompted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**inputs, "prompt": torch.full_like(inputs["prompt"], NULL)}
+
     def fingerprint(self) -> str:
         """Hash of the weights at construction and of the schedule."""
         return self._fingerprint
@@ -113,12 +117,27 @@ class PointsPolicy(DenoisingPolicy):
         save_weights(network, Path(folder), {"model": "toy:points"})
 
     @torch.no_grad()
-    def points(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
+    def points(
+        self,
+        network: nn.Module,
+        prompts: np.ndarray,
+        seed: int,
+        steps: int = _SAMPLING_STEPS,
+        guidance: Guidance | None = None,
+    ) -> np.ndarray:
         """[N, 2] float64 DDIM samples for ``prompts`` [N]; the start noise of the i-th depends on ``seed`` and i alone."""
         weight = next(network.parameters())
         start = torch.from_numpy(normals(seed, np.arange(len(prompts)), _START, 2)).to(weight)
         prompt = torch.as_tensor(prompts).to(weight.device)
-        points = ddim(self.schedule, lambda x, t: network(x, t, prompt), start, steps)
+
+        def for_prompt(model: nn.Module, shown: Tensor) -> Predict:
+            return lambda noisy, timestep: model(noisy, timestep, shown)
+
+        predict = for_prompt(network, prompt)
+        if guidance is not None:
+            shown = prompt if guidance.same_prompt else torch.full_like(prompt, NULL)
+            predict = guided(predict, for_prompt(guidance.network, shown), guidance.omega)
+        points = ddim(self.schedule, predict, start, steps)
         return points.double().cpu().numpy()
 
     def check(self, network: nn.Module) -> dict[str, np.ndarray]:
