@@ -61,6 +61,26 @@ def batch_of(pairs: Pairs) -> Batch:
     return Batch(Layout.of_pairs(twice, twice), {"latents": latents, "prompt": prompt}, tuple(map(str, range(size))))
 
 
+def lone(prompts: np.ndarray, points: Points) -> Batch:
+    """Points [N, 2] that are compared with nothing, each a target, keyed by position."""
+    index = torch.arange(len(prompts))
+    none, nothing = index[:0], torch.empty(0)
+    layout = Layout(
+        lengths=torch.full_like(index, 2),
+        prompt=index,
+        winner=none,
+        loser=none,
+        edge_list=none,
+        weight=nothing,
+        probability=nothing,
+        margin=nothing,
+        desirable=torch.zeros_like(index),
+        key=index,
+    )
+    inputs = {"latents": torch.from_numpy(points).float(), "prompt": torch.from_numpy(prompts)}
+    return Batch(layout, inputs, tuple(map(str, range(len(prompts)))))
+
+
 def scored(policy: PointsPolicy, network: nn.Module, batch: Batch, draw: DenoisingDraw) -> Scores:
     """Scores without gradient."""
     with torch.no_grad():
