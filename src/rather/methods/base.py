@@ -38,6 +38,7 @@ Need = Literal[
     "noise",
     "reward",
     "embedding",
+    "rollouts",
 ]
 """What a method needs of data and policy.
 
@@ -46,7 +47,8 @@ desirable or undesirable responses (edges count as both); ``targets``: responses
 scores; ``likelihood``: scores that are true log-probabilities (a denoising bound will not do); ``tokens``: per-token
 scores; ``auxiliary``: further responses that ``Method.augment`` adds, with prompts of their own; ``scores``: a rating of
 every response; ``confidence``: a rating of every response, or a probability or margin of every edge; ``noise``: the noise
-that each response was generated from; ``reward``, ``embedding``: the scores of a reward model.
+that each response was generated from; ``reward``, ``embedding``: the scores of a reward model; ``rollouts``: targets that
+the model made itself (``rather.policies.rollout``).
 """
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from rather.objectives.parts import Seen
 from rather.objectives.scores import Layout
 
 
@@ -21,6 +22,45 @@ class Matched(nn.Module):
         """Policy and reference response scores [R] to the unscaled log-ratios (win [K], lose [K])."""
         ratio = policy - reference
         return ratio[layout.winner], ratio[layout.loser]
+
+
+class Inverted(Matched):
+    """Each edge with its ends exchanged: what was preferred is taken to be the worse one.
+
+    Teaches a negative model (Diffusion-NPO, arXiv 2505.11245): the margin is minus that of ``Matched``. Label models and
+    offsets see the exchanged edge.
+    """
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        win, lose = super().forward(policy, reference, layout)
+        return lose, win
+
+
+class AnchorFlipped(Matched):
+    """The loser's log-ratio counts with a sign that the winner's decides: +1 where the policy scores the winner at least
+    as well as the reference does, ``otherwise`` elsewhere (SePPO, arXiv 2410.05255).
+
+    The winner is known to be good (an anchor), the other response is a sample of the reference. A reference that scores
+    the anchor better than the policy is presumed to sample better too: with -1 its sample is then drawn in, with 0 left
+    out. The sign carries no gradient and is one for each edge; a tie counts as +1, so that a policy that is its
+    reference starts as DPO does.
+
+    Args:
+        otherwise: -1, 0, or 1 (never a flip).
+    """
+
+    def __init__(self, otherwise: float = -1.0) -> None:
+        super().__init__()
+        self.otherwise = otherwise
+
+    def forward(self, policy: Tensor, reference: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        win, lose = super().forward(policy, reference, layout)
+        ahead = win.detach() >= 0
+        return win, torch.where(ahead, lose, self.otherwise * lose)
+
+    def report(self, seen: Seen) -> Mapping[str, Tensor]:
+        """``flipped``: share of the edges whose reference scores the winner better."""
+        return {"flipped": (seen.pair.win < 0).to(seen.pair.win)}
 
 
 def by_rank(values: Tensor, like: Tensor) -> Tensor:

@@ -66,6 +66,10 @@ class DenoisingPolicy:
         """The network's prediction [R, ...] at ``noisy`` [R, ...] and ``timestep`` [R], given a batch's inputs."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
+    def unprompted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch's inputs with the prompt that says nothing in the place of every prompt."""
+        raise TypeError(f"{type(self).__name__} does not define unprompted")
+
     @torch.no_grad()
     def draw(
         self, batch: Batch, seed: int, noising: Noising | None = None, network: nn.Module | None = None

@@ -18,6 +18,7 @@ from rather.policies.base import Batch, Encoded
 from rather.policies.counter_random import normals
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
+from rather.policies.guidance import Guidance, Predict, guided
 from rather.policies.schedule import NoiseSchedule, ddim
 from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
 from rather.worlds.points.truth import PROMPTS, base_data, judge
@@ -38,6 +39,7 @@ Process = Literal["diffusion", "flow"]
 class PointsModelOptions(QueryOptions):
     process: Process = Field("diffusion", description="diffusion or flow")
     seed: int = Field(0, ge=0, description="of the base model")
+    steps: int = Field(_PRETRAINING_STEPS, ge=1, description="pretraining steps; fewer leave a poor base model")
     delta: float = Field(0.0, ge=-1, le=10, description="samples are checked against a target this far beyond")
     weights: str | None = Field(None, description="folder of a trained copy")
 
@@ -114,6 +116,9 @@ class PointsPolicy(DenoisingPolicy):
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         return network(noisy, timestep, inputs["prompt"])
 
+    def unprompted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**inputs, "prompt": torch.full_like(inputs["prompt"], NULL)}
+
     def fingerprint(self) -> str:
         """Hash of the weights at construction and of the schedule."""
         return self._fingerprint
@@ -122,9 +127,16 @@ class PointsPolicy(DenoisingPolicy):
         """``model.safetensors``; ``toy:points?weights=FOLDER`` opens it."""
         save_weights(network, Path(folder), {"model": "toy:points"})
 
-    def points(self, network: nn.Module, prompts: np.ndarray, seed: int, steps: int = _SAMPLING_STEPS) -> np.ndarray:
+    def points(
+        self,
+        network: nn.Module,
+        prompts: np.ndarray,
+        seed: int,
+        steps: int = _SAMPLING_STEPS,
+        guidance: Guidance | None = None,
+    ) -> np.ndarray:
         """[N, 2] float64 samples for ``prompts`` [N]; the start noise of the i-th depends on ``seed`` and i alone."""
-        return self.from_noise(network, prompts, self.start_noise(len(prompts), seed), steps)
+        return self.from_noise(network, prompts, self.start_noise(len(prompts), seed), steps, guidance)
 
     def start_noise(self, count: int, seed: int) -> np.ndarray:
         """[N, 2] float32 noise that samples start from."""
@@ -132,13 +144,26 @@ class PointsPolicy(DenoisingPolicy):
 
     @torch.no_grad()
     def from_noise(
-        self, network: nn.Module, prompts: np.ndarray, noise: np.ndarray, steps: int = _SAMPLING_STEPS
+        self,
+        network: nn.Module,
+        prompts: np.ndarray,
+        noise: np.ndarray,
+        steps: int = _SAMPLING_STEPS,
+        guidance: Guidance | None = None,
     ) -> np.ndarray:
         """[N, 2] float64 samples for ``prompts`` [N] from ``noise`` [N, 2]: DDIM, or Euler's method for a flow."""
         weight = next(network.parameters())
         prompt = torch.as_tensor(prompts).to(weight.device)
         start = torch.from_numpy(noise).to(weight)
-        points = ddim(self.schedule, lambda x, t: network(x, t, prompt), start, steps)
+
+        def for_prompt(model: nn.Module, shown: Tensor) -> Predict:
+            return lambda noisy, timestep: model(noisy, timestep, shown)
+
+        predict = for_prompt(network, prompt)
+        if guidance is not None:
+            shown = prompt if guidance.same_prompt else torch.full_like(prompt, NULL)
+            predict = guided(predict, for_prompt(guidance.network, shown), guidance.omega)
+        points = ddim(self.schedule, predict, start, steps)
         return points.double().cpu().numpy()
 
     def check(self, network: nn.Module) -> dict[str, np.ndarray]:
@@ -177,8 +202,9 @@ def open_points(values: dict[str, str], where: str) -> PointsPolicy:
         load_weights(network, options.weights, where)
     else:
         flow = "flow-" if options.process == "flow" else ""
-        name = f"points-{flow}v{_VERSION}-seed{options.seed}"
-        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed, process=options.process))
+        few = "" if options.steps == _PRETRAINING_STEPS else f"-steps{options.steps}"
+        name = f"points-{flow}v{_VERSION}-seed{options.seed}{few}"
+        trained_once(network, name, lambda fresh: pretrain(fresh, options.seed, options.steps, options.process))
     return PointsPolicy(network, options.delta, options.process)
 
 
