@@ -43,7 +43,9 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
     """Train with one method after the other, in this process; see the module."""
     from rather.methods.registry import get, methods
 
-    names = [get(name).name for name in asked.methods] if asked.methods else list(methods())
+    names = (
+        [get(name).name for name in asked.methods] if asked.methods else [name for name in methods() if taken(name)]
+    )
     found: dict[str, Any] = {}
     for name in names:
         found[name] = _train(name, asked, scratch)
@@ -52,6 +54,14 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
     risen = [name for name, row in found.items() if not row["last"] < row["first"]]
     said = {"failed": f"the loss did not fall: {', '.join(risen)}"} if risen else {}
     return {"model": asked.model, "steps": asked.steps, "lora": not asked.full, "methods": found, **said}
+
+
+def taken(name: str) -> bool:
+    """Whether a language model can take the method: nothing in it is about noise."""
+    from rather.methods.registry import get
+
+    method = get(name)
+    return not method.needs & {"noise", "rollouts"} and method.objective().noising is None
 
 
 def _train(name: str, asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:

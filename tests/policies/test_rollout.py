@@ -25,7 +25,7 @@ from rather.training.preflight import check_policy
 from rather.worlds.points.pairs import PointsOptions, load_pairs
 
 quick = settings(max_examples=40, deadline=None)
-SCHEDULE = NoiseSchedule((1 - torch.linspace(0.02, 0.2, 20, dtype=torch.float64)).cumprod(0))
+SCHEDULE = NoiseSchedule.preserving((1 - torch.linspace(0.02, 0.2, 20, dtype=torch.float64)).cumprod(0))
 START, NOISE = ([0.8, -1.2], [0.5, -0.25])
 
 

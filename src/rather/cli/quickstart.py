@@ -9,7 +9,7 @@ import typer
 
 SETTINGS = {
     "model": "smollm2-135m",
-    "data": "world:instructions?whole=1",
+    "data": "world:instructions",
     "eval_data": "world:instructions?split=eval",
     "method": "dpo",
     "beta": 0.1,

@@ -34,8 +34,12 @@ class NoiseSchedule:
     def stable_diffusion(steps: int = 1000, prediction: Prediction = "epsilon") -> NoiseSchedule:
         """The schedule of Stable Diffusion 1, 2 and XL: betas are squares of numbers evenly spaced."""
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, steps, dtype=torch.float64).square()
-        abar = (1 - betas).cumprod(0)
-        return NoiseSchedule(abar.sqrt(), (1 - abar).sqrt(), prediction)
+        return NoiseSchedule.preserving((1 - betas).cumprod(0), prediction)
+
+    @staticmethod
+    def preserving(alpha_bar: Tensor, prediction: Prediction = "epsilon") -> NoiseSchedule:
+        """Variance preserving, of ``alpha_bar`` [T], the share of signal variance left."""
+        return NoiseSchedule(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), prediction)
 
     @staticmethod
     def rectified_flow(steps: int = 1000) -> NoiseSchedule:

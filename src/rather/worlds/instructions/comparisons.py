@@ -19,19 +19,14 @@ _LONGEST_ANSWER = 48  # tokens; the pairs were sampled under the same limit
 
 class InstructionsOptions(QueryOptions):
     split: Literal["train", "eval"] = Field("train", description="train, or eval: answers to the held-out prompts")
-    whole: bool = Field(False, description="1: only pairs whose chosen answer obeys all")
     rationale: bool = Field(False, description="1: a column rationale that names the rules the rejected answer broke")
 
 
 def load_query(values: dict[str, str], where: str) -> list[Comparison]:
     """The pairs of ``world:instructions?...``."""
     options = read_options(InstructionsOptions, values, where)
-    numbered = enumerate(load_pairs(options.split), 1)
-    return [
-        _comparison(row, Source(where, number), options.rationale)
-        for number, row in numbered
-        if not options.whole or len(row["chosen_passes"]) == len(row["constraints"])
-    ]
+    rows = load_pairs(options.split)
+    return [_comparison(row, Source(where, number), options.rationale) for number, row in enumerate(rows, 1)]
 
 
 def _comparison(row: dict[str, Any], source: Source, with_rationale: bool) -> Comparison:
