@@ -23,7 +23,7 @@ from rather.objectives.scores import Reduction
 class Options(PairOptions):
     beta: float = Field(5000.0, gt=0, description="scale on half the mean squared error; 2000 SD 1.5, 5000 SDXL")
     reduce: Reduction = Field("mean", description="a response's score: sum or mean over its elements")
-    noising: NoisingOptions = Field(NoisingOptions(), description="how responses are noised")
+    noising: NoisingOptions = Field(NoisingOptions.model_validate({}), description="how responses are noised")
 
 
 def build(options: Options) -> Preference:

@@ -22,7 +22,9 @@ from rather.objectives.preference import Preference
 
 
 class Options(diffusion_dpo.Options):
-    noising: InversionOptions = Field(InversionOptions(), description="how responses are noised")
+    noising: InversionOptions = Field(  # type: ignore[assignment]  # the same options with other defaults
+        InversionOptions.model_validate({}), description="how responses are noised"
+    )
 
 
 def build(options: Options) -> Preference:

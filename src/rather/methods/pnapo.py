@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydantic import Field
+from torch import nn
 
 from rather.data.gaps import with_gaps
 from rather.data.types import Comparison
@@ -40,11 +41,13 @@ class Options(diffusion_dpo.Options):
     decay_start: float = Field(0.5, ge=0, lt=1, description="share of the run after which beta falls")
     decay_end: float = Field(0.9, gt=0, description="share of the run at which beta has fallen")
     decay_floor: float = Field(0.5, ge=0, le=1, description="share of beta that is left then; 1: it does not fall")
-    noising: StoredOptions = Field(StoredOptions(), description="how responses are noised")
+    noising: StoredOptions = Field(  # type: ignore[assignment]  # the same options with other defaults
+        StoredOptions.model_validate({}), description="how responses are noised"
+    )
 
 
 def build(options: Options) -> Preference:
-    scales = [Confidence()] if options.gap_weight else []
+    scales: list[nn.Module] = [Confidence()] if options.gap_weight else []
     if options.decay_floor < 1:
         scales.append(CosineDecay(options.decay_start, options.decay_end, options.decay_floor))
     # Scores are minus half the squared error, so an objective's beta is that of the convention with the factor 1/2.

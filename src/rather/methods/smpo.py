@@ -36,7 +36,9 @@ class Options(diffusion_dpo.Options):
     reward_high: float | None = Field(
         None, description="reward that counts as 1; the greatest of the data when left out"
     )
-    noising: RenoisedOptions = Field(RenoisedOptions(), description="how responses are noised")
+    noising: RenoisedOptions = Field(  # type: ignore[assignment]  # the same options with other defaults
+        RenoisedOptions.model_validate({}), description="how responses are noised"
+    )
 
 
 def build(options: Options) -> Preference:

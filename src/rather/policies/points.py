@@ -80,11 +80,10 @@ class PointsPolicy(DenoisingPolicy):
         delta: how far beyond the good mode the target lies, for ``check`` and ``illustrate``.
     """
 
-    network: PointDenoiser
-
-    def __init__(self, network: PointDenoiser, delta: float = 0.0, process: Process = "diffusion") -> None:
+    def __init__(self, network: nn.Module, delta: float = 0.0, process: Process = "diffusion") -> None:
         super().__init__(network, schedule_of(process))
-        self.delta, self.process = delta, process
+        self.delta = delta
+        self.process: Process = process
         self.kind = process
         self.report = EncodingReport()
         named = ("rectified_flow", "flow") if process == "flow" else ("stable_diffusion", "epsilon")

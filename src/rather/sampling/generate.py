@@ -93,8 +93,8 @@ def generate(
     plan = batches(
         [len(encoded[i]) for i, _ in rows], max_new_tokens, batch_size=batch_size, token_budget=token_budget
     )
-    pad = tokenizer.pad_token_id
-    pad = int(pad) if pad is not None else ends[0] if ends else 0
+    own: Any = tokenizer.pad_token_id
+    pad = int(own) if own is not None else ends[0] if ends else 0
     found: dict[tuple[int, int], Sample] = {}
     with _sampling_mode(model), _bar(len(rows), show=progress) as advance:
         for batch in plan:

@@ -58,7 +58,7 @@ class Sampler:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
         self._loaded: tuple[Any, Any] | None = None
-        self._texts: list[str] | None = None
+        self._vocabulary: list[str] | None = None
 
     def answers(self, name: str, records: Sequence[dict[str, Any]], shift: int, *, greedy: bool) -> list[list[Answer]]:
         """Answers to the records in order: ``n`` of each, or the greedy one."""
@@ -131,11 +131,15 @@ class Sampler:
 
         if not characters:
             return None
-        if self._texts is None:
+        return torch.tensor([not characters.isdisjoint(text) for text in self._texts()])
+
+    def _texts(self) -> list[str]:
+        """What each token of the vocabulary reads as."""
+        if self._vocabulary is None:
             model, tokenizer = self._model()
             ids = [[i] for i in range(model.config.vocab_size)]
-            self._texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return torch.tensor([not characters.isdisjoint(text) for text in self._texts])
+            self._vocabulary = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return list(self._vocabulary or [])
 
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:

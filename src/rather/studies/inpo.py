@@ -69,7 +69,7 @@ def times(settings: Settings) -> dict[str, int]:
 
 def run(settings: Settings, seed: int) -> Rows:
     base = base_policy(settings, seed)
-    pairs = load_pairs(PointsOptions(pairs=settings.pairs, seed=seed))
+    pairs = load_pairs(PointsOptions.model_validate({"pairs": settings.pairs, "seed": seed}))
     rows = {"base": measure(settings, base)}
     for name, (method, options) in arms(settings).items():
         when = {word: step for word, step in times(settings).items() if word != "same passes" or name == "DPO"}

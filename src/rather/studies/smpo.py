@@ -135,7 +135,7 @@ def regeneration(base: PointsPolicy, pairs: Sequence[Comparison], steps: int, re
 
 def latents(settings: Settings, base: PointsPolicy, seed: int) -> Rows:
     """The rows of (b)."""
-    pairs = load_pairs(PointsOptions(pairs=settings.pairs, seed=seed))
+    pairs = load_pairs(PointsOptions.model_validate({"pairs": settings.pairs, "seed": seed}))
     arms: dict[str, dict[str, Any]] = {"random noise": {}}
     for steps in (2, 10):
         inverted = {"noising.model": "inversion", "noising.steps": steps}
