@@ -125,7 +125,7 @@ def _data(needs: frozenset[str], name: str, scratch: Path) -> tuple[str, str]:
         return "scored groups of 4", str(_written(scratch / "scored.jsonl", scored=True))
     if "lists" in needs:
         return "one against 3", str(_written(scratch / "lists.jsonl", scored=False))
-    return {True: "demonstrations", False: "pairs"}["targets" in needs], PAIRS
+    return "demonstrations" if "targets" in needs else "pairs", PAIRS
 
 
 def _written(path: Path, *, scored: bool) -> Path:

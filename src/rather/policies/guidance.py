@@ -8,13 +8,12 @@ prompt; with a network trained to be worse in its place, Diffusion-NPO (arXiv 25
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(x_t [N, ...], timestep [N]) to the network's prediction [N, ...]."""
+from rather.policies.schedule import Predict
 
 
 @dataclass(frozen=True)

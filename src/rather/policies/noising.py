@@ -87,7 +87,7 @@ class Given:
         keys = self.layout.key.cpu()
         if not shared:
             prompt = self.layout.prompt.cpu()
-            keys = keys[prompt] ^ (_number_in_comparison(prompt) * _SPREAD)
+            keys = keys[prompt] ^ (number_in_comparison(prompt) * _SPREAD)
         drawn = torch.from_numpy(normals(self.seed, keys.numpy(), stream, int(torch.Size(shape).numel())))
         drawn = drawn.float().reshape(-1, *shape).to(self.clean.device)
         return drawn[self.layout.prompt] if shared else drawn
@@ -182,7 +182,7 @@ class Inversion:
         return DenoisingDraw(timestep, noisy, given.schedule.target(given.clean, tau, timestep))
 
 
-def _number_in_comparison(prompt: Tensor) -> Tensor:
+def number_in_comparison(prompt: Tensor) -> Tensor:
     """[R] each response's number, from 0, among those of its comparison [R]."""
     order = prompt.argsort(stable=True)
     sizes: Sequence[int] = torch.bincount(prompt).tolist()

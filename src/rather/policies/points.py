@@ -18,8 +18,8 @@ from rather.policies.base import Batch, Encoded
 from rather.policies.counter_random import normals
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
-from rather.policies.guidance import Guidance, Predict, guided
-from rather.policies.schedule import NoiseSchedule, ddim
+from rather.policies.guidance import Guidance, guided
+from rather.policies.schedule import NoiseSchedule, Predict, ddim
 from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
 from rather.worlds.points.truth import PROMPTS, base_data, judge
 from rather.worlds.query import QueryOptions, read_options

@@ -27,8 +27,9 @@ from rather.objectives.scores import Scores
 from rather.policies.base import Batch, Encoded
 from rather.policies.counter_random import integers, normals
 from rather.policies.denoising import DenoisingPolicy, denoising_scores
-from rather.policies.guidance import Predict, guided
-from rather.policies.schedule import NoiseSchedule
+from rather.policies.guidance import guided
+from rather.policies.noising import number_in_comparison
+from rather.policies.schedule import NoiseSchedule, Predict
 
 _START, _INDEX, _COUNT, _LEVEL, _NOISE = range(20, 25)  # streams of the counter-based generator
 _FINE = 1 << 24
@@ -83,14 +84,6 @@ def clean_scores(schedule: NoiseSchedule, predict: Predict, draw: RolledOut) -> 
     """-1/2 (f(x_s, s) - target)^2 of each element, f the student's clean estimate."""
     clean, _ = schedule.split(predict(draw.noisy, draw.timestep), draw.noisy, draw.timestep)
     return denoising_scores(clean, draw.target)
-
-
-def _place(group: Tensor) -> tuple[Tensor, int]:
-    """[R] how many of its group came before each member, and the size of the largest group."""
-    order, counts = group.argsort(stable=True), torch.bincount(group)
-    place = torch.empty_like(group)
-    place[order] = torch.arange(len(group)) - (counts.cumsum(0) - counts)[group[order]]
-    return place, int(counts.max())
 
 
 class SelfRollouts:
@@ -152,7 +145,8 @@ class SelfRollouts:
         latents: Tensor = batch.inputs["latents"]
         keys, size = batch.layout.key.cpu().numpy(), latents[0].numel()
         of = batch.layout.prompt.cpu()
-        nth, most = _place(of)
+        nth = number_in_comparison(of)
+        most = int(nth.max()) + 1
 
         def normal(stream: int) -> Tensor:
             drawn = torch.from_numpy(normals(seed, keys, stream, most * size)).reshape(-1, most, size)

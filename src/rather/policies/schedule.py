@@ -17,6 +17,9 @@ from torch import Tensor
 
 Prediction = Literal["epsilon", "velocity", "flow"]
 
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(x_t [N, ...], timestep [N]) to the network's prediction [N, ...]."""
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -102,12 +105,11 @@ def split(
 
 
 @torch.no_grad()
-def ddim(schedule: NoiseSchedule, predict: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+def ddim(schedule: NoiseSchedule, predict: Predict, start: Tensor, steps: int) -> Tensor:
     """Deterministic samples [N, ...] from noise ``start`` [N, ...]: DDIM (arXiv 2010.02502 eq. 12 with eta 0), which for
     a flow is Euler's method.
 
     Args:
-        predict: (x_t [N, ...], timestep [N]) to the network's prediction.
         steps: number of predictions, at ``NoiseSchedule.times``.
     """
     times = schedule.times(steps)

@@ -15,7 +15,7 @@ from rather.objectives.base import Objective
 from rather.objectives.scores import Layout, Scores
 from rather.policies.base import Batch
 from rather.policies.denoising import DenoisingDraw
-from rather.policies.points import PointsPolicy, open_points
+from rather.policies.points import PointsPolicy, Process, open_points
 from rather.worlds.points.truth import PROMPTS, Points, rates
 
 
@@ -47,9 +47,9 @@ class Step:
     reference: Scores
 
 
-def base_model(seed: int, steps: int) -> PointsPolicy:
+def base_model(seed: int, steps: int, process: Process = "diffusion") -> PointsPolicy:
     """The policy with the base model of this seed, after so many steps of pretraining; kept in the user's cache."""
-    return open_points({"seed": str(seed), "steps": str(steps)}, "toy:points")
+    return open_points({"seed": str(seed), "steps": str(steps), "process": process}, "toy:points")
 
 
 def batch_of(pairs: Pairs) -> Batch:

@@ -28,8 +28,9 @@ from pydantic import Field
 
 from rather.methods.registry import get
 from rather.studies.base import Criterion, Study
+from rather.studies.denoising import base_model
 from rather.studies.figure import bars, lines
-from rather.studies.noised_points import PointsSettings, Run, base_policy, measure
+from rather.studies.noised_points import PointsSettings, Run, measure
 from rather.studies.results import Finding, Results, Rows, every, some
 from rather.worlds.points.pairs import PointsOptions, load_pairs
 
@@ -68,7 +69,7 @@ def times(settings: Settings) -> dict[str, int]:
 
 
 def run(settings: Settings, seed: int) -> Rows:
-    base = base_policy(settings, seed)
+    base = base_model(seed, settings.pretraining)
     pairs = load_pairs(PointsOptions.model_validate({"pairs": settings.pairs, "seed": seed}))
     rows = {"base": measure(settings, base)}
     for name, (method, options) in arms(settings).items():

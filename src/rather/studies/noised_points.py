@@ -17,7 +17,7 @@ from rather.objectives.base import Objective
 from rather.objectives.scores import Scores, stable_key
 from rather.policies.base import Batch, Encoded
 from rather.policies.noising import DenoisingDraw, Noising
-from rather.policies.points import PointDenoiser, PointsPolicy, Process, pretrain
+from rather.policies.points import PointsPolicy
 from rather.studies.base import StudySettings
 from rather.training.drawing import make_draw
 from rather.training.learner import Learner
@@ -33,13 +33,6 @@ class PointsSettings(StudySettings):
     batch: int = Field(128, ge=1, description="pairs in a step")
     rate: float = Field(1e-4, gt=0, description="learning rate of Adam; gradients are clipped at norm 1")
     fresh: int = Field(2_000, ge=4, description="samples that a model is measured on")
-
-
-def base_policy(settings: PointsSettings, seed: int, process: Process = "diffusion") -> PointsPolicy:
-    """A base model trained from scratch."""
-    network = PointDenoiser()
-    pretrain(network, seed, settings.pretraining, process)
-    return PointsPolicy(network, process=process)
 
 
 def sampled(settings: PointsSettings, policy: PointsPolicy) -> tuple[np.ndarray, np.ndarray]:

@@ -38,8 +38,9 @@ from rather.objectives.scales import CosineDecay
 from rather.policies.noising import Forward, Stored
 from rather.sampling.noise_tracked import noise_tracked_pairs
 from rather.studies.base import Criterion, Study
+from rather.studies.denoising import base_model
 from rather.studies.figure import bars, lines
-from rather.studies.noised_points import PointsSettings, Run, base_policy, errors, sampled
+from rather.studies.noised_points import PointsSettings, Run, errors, sampled
 from rather.studies.results import Estimate, Finding, Results, Rows
 from rather.worlds.points.truth import GOOD_RADIUS, PROMPTS, directions, rates
 
@@ -103,7 +104,7 @@ def signal_to_noise(settings: Settings, one: Run) -> float:
 
 
 def run(settings: Settings, seed: int) -> Rows:
-    base = base_policy(settings, seed, "flow")
+    base = base_model(seed, settings.pretraining, "flow")
     prompts = np.arange(settings.pairs, dtype=np.int64) % PROMPTS
     method = get("pnapo")
     assert method.augment is not None

@@ -36,8 +36,9 @@ from rather.methods.registry import get
 from rather.policies.inversion import Levels, invert, levels_to
 from rather.policies.points import PointsPolicy
 from rather.studies.base import Criterion, Study
+from rather.studies.denoising import base_model
 from rather.studies.figure import bars
-from rather.studies.noised_points import PointsSettings, Run, base_policy, measure, sampled
+from rather.studies.noised_points import PointsSettings, Run, measure, sampled
 from rather.studies.results import Finding, Results, Rows, every
 from rather.worlds.points.pairs import PointsOptions, load_pairs
 from rather.worlds.points.truth import NOISE, PROMPTS, base_data, directions, judge
@@ -154,7 +155,7 @@ def latents(settings: Settings, base: PointsPolicy, seed: int) -> Rows:
 
 
 def run(settings: Settings, seed: int) -> Rows:
-    base = base_policy(settings, seed)
+    base = base_model(seed, settings.pretraining)
     return {"base": measure(settings, base), **smoothing(settings, base, seed), **latents(settings, base, seed)}
 
 

@@ -49,11 +49,10 @@ def evaluate(
         ``n`` comparisons and ``pairs`` edges; ``accuracy``: share of edges whose winner has the higher implicit reward
         (without edges: of marked responses whose reward has the sign of its mark); ``accuracy/logps`` and
         ``accuracy/logps_mean``: the same by the policy's own log-probability, summed and averaged over elements; ties
-        count one half; each with a 95% Wilson interval. ``loss``: as in training, on that draw. ``kl``: half
-        the squared log-ratio of policy and reference, summed over the elements of a response, mean over responses
-        (nats): the KL divergence to second order, at the tokens of the data; never negative, 0 before training. The
-        rest as in training. Of a
-        reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
+        count one half; each with a 95% Wilson interval. ``loss``: as in training, on that draw. ``kl``: half the
+        squared log-ratio of policy and reference, summed over the elements of a response, mean over responses (nats):
+        the KL divergence to second order, at the tokens of the data; never negative, 0 before training. The rest as in
+        training. Of a reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
     """
     costs = [item.cost for item in encoded]
     plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)

@@ -102,6 +102,7 @@ class Loop:
         return stable_key(f"{self.config.seed}/{self.plan.epoch(step)}")
 
     def draw(self, batch: Batch, step: int) -> Draw:
+        """The randomness of a batch of the 0-based ``step``, as the objective's noising asks."""
         noising = self.inner.objective.noising
         return make_draw(self.policy, self.learner, self.reference, noising, batch, self.draw_seed(step))
 

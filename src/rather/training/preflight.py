@@ -114,10 +114,16 @@ def augmented(config: TrainConfig, method: Method, comparisons: Sequence[Compari
     return method.augment(method.configure(config.method_options), comparisons, config.seed)
 
 
+def rated(comparison: Comparison) -> bool:
+    """Whether there are several answers, each with a score."""
+    return 1 < len(comparison.scores) == len(comparison.responses)
+
+
 def confident(comparison: Comparison) -> bool:
     """Whether it is known how sure each order of a comparison is."""
-    rated = 1 < len(comparison.scores) == len(comparison.responses)
-    return rated or all(edge.probability is not None or edge.margin is not None for edge in comparison.edges)
+    return rated(comparison) or all(
+        edge.probability is not None or edge.margin is not None for edge in comparison.edges
+    )
 
 
 def check_data(method: Method, comparisons: Sequence[Comparison], where: str) -> None:
@@ -127,7 +133,7 @@ def check_data(method: Method, comparisons: Sequence[Comparison], where: str) ->
         "lists": ("answers with an order", lambda c: bool(c.edges)),
         "marks": ("answers marked as desirable or not, or pairs", lambda c: bool(c.edges or c.desirable)),
         "targets": ("an answer to imitate", lambda c: bool(c.edges or any(c.desirable) or not c.desirable)),
-        "scores": ("several answers with a score each", lambda c: 1 < len(c.scores) == len(c.responses)),
+        "scores": ("several answers with a score each", rated),
         "confidence": ("a score of each answer, or a probability or margin of each order", confident),
         "noise": ("the noise that each answer was generated from (column noise)", lambda c: "noise" in c.extras),
     }

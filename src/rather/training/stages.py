@@ -282,7 +282,7 @@ class Stages:
         An opened policy may come with an adapter that does something already; one that is opened here has a fresh
         one, or one that the reference has too.
         """
-        simple = not wanted(self.objective)[0] and not any(True for _ in self.objective.parameters())
+        simple = not wanted(self.objective)[0] and not list(self.objective.parameters())
         return simple and (self.opened_here or self.policy.adapters_off(self.policy.network) is None)
 
     def _before(self) -> None:

@@ -33,8 +33,8 @@ def check(policy: Policy, world: AnswerCheck, output: Path, when: When) -> dict[
     Returns:
         [N] booleans by check; ``pass_rate``, whether an answer obeys all its constraints, comes first, then
         ``single checks``, each constraint of each prompt, where prompts have several; the others hold those of the N
-        prompts that have the constraint. What a world counts inside answers has one entry for each
-        thing that was counted.
+        prompts that have the constraint. What a world counts inside answers has one entry for each thing that was
+        counted.
     """
     answers = _answers(policy, world)
     checks = [world.check(index, answer) for index, answer in enumerate(answers)]
