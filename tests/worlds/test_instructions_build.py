@@ -70,6 +70,12 @@ def test_main_reports_a_model_without_contrast(monkeypatch: pytest.MonkeyPatch, 
     assert not (tmp_path / "summary.json").exists()
 
 
+def test_no_more_answers_are_guided_than_there_are(calls: list[Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="2 of 1 answers"):
+        build(replace(SMALL, n=1), tmp_path)
+    assert not calls and not list(tmp_path.iterdir())
+
+
 def test_packed_is_deterministic() -> None:
     rows = [{"a": "é", "b": [1]}]
     assert packed(rows) == packed(rows)

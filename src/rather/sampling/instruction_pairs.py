@@ -160,8 +160,11 @@ def build(settings: Settings, out: Path) -> dict[str, Any]:
     """Write the five files into ``out``; returns the summary.
 
     Raises:
-        UserError: no pair could be formed, or the model cannot be loaded.
+        UserError: no pair could be formed, the model cannot be loaded, or more answers are to be guided than there are.
     """
+    if not 0 <= settings.guided <= settings.n:
+        what = f"{settings.guided} of {settings.n} answers cannot be sampled under a guide"
+        raise UserError(what, where="--guided", fix="give a number from 0 to --n")
     sampler = Sampler(settings, out / "answers")
     train = [prompt.record() for prompt in compose("train", settings.train, settings.seed)]
     heldout = [prompt.record() for prompt in compose("heldout", settings.heldout, settings.seed)]
