@@ -45,6 +45,21 @@ def test_world_rows_overall_first_and_in_either_shape() -> None:
     assert row.after == results.Estimate(0.4, 0.3, 0.5)
 
 
+def test_a_paired_change_decides_where_two_intervals_would_overlap() -> None:
+    before = {"pass_rate": {"rate": 0.2, "interval": [0.15, 0.27]}}
+    changed = {"rate": 0.3, "interval": [0.24, 0.37], "change": 0.1, "change/interval": [0.02, 0.18]}
+    (row,) = results.world_rows({"world": {"before": before, "after": {"pass_rate": changed}}})
+    assert row.change == "+10.0 points (2.0 to 18.0)"
+    assert row.apart == 1
+    told = findings.verdict(run_of({"world": {"before": before, "after": {"pass_rate": changed}}}), [row])
+    assert told.tone == "good"
+    assert "answer by answer" in told.sentences[0]
+    changed |= {"change/interval": [-0.01, 0.21]}
+    (row,) = results.world_rows({"world": {"before": before, "after": {"pass_rate": changed}}})
+    assert row.apart == 0
+    assert "holds zero" in findings.verdict(run_of(), [row]).sentences[-1]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "tone", "words"),
     [

@@ -17,7 +17,7 @@ SETTINGS = {
     "lora": True,
     "learning_rate": 1e-3,
     "batch_size": 8,
-    "max_steps": 32,
+    "max_steps": 79,
     "eval_limit": 64,
     "eval_steps": 0,
 }

@@ -72,10 +72,12 @@ def _rate(value: results.Estimate) -> str:
 
 def _reading(row: results.Row, chance: float | None = None) -> tuple[Tone, str]:
     """Better, worse or undecided. An untrained policy ranks by chance, so ranking is held against chance too."""
-    if row.apart > 0:
-        return "good", "Better, beyond the 95% intervals."
-    if row.apart < 0:
-        return "poor", "Worse, beyond the 95% intervals."
+    if row.apart:
+        of = "interval of the change, answer by answer" if row.paired else "intervals"
+        better = row.apart > 0
+        return ("good" if better else "poor"), f"{'Better' if better else 'Worse'}, beyond the 95% {of}."
+    if row.before is not None and row.paired is not None:
+        return "plain", "The 95% interval of the change, answer by answer, holds zero: no clear change."
     if row.before is not None:
         return "plain", "The 95% intervals overlap: no clear change."
     after = row.after

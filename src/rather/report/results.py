@@ -33,7 +33,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the before/after table. ``better`` is +1 when more is better, -1 when less is, 0 when neither."""
+    """A line of the before/after table.
+
+    Attributes:
+        better: +1 when more is better, -1 when less is, 0 when neither.
+        paired: after minus before, where the same things were looked at twice; its interval is then the narrower one.
+    """
 
     key: str
     label: str
@@ -42,6 +47,7 @@ class Row:
     share: bool = False
     better: int = 0
     note: str = ""
+    paired: Estimate | None = None
 
     @property
     def change(self) -> str:
@@ -52,11 +58,18 @@ class Row:
         if not math.isfinite(gain):
             return ""
         sign = "+" if gain > 0 else ""
-        return f"{sign}{percent(gain).rstrip('%')} points" if self.share else sign + shown(gain)
+        if not self.share:
+            return sign + shown(gain)
+        within = f" ({self.paired.interval(share=True).replace('%', '')})" if self.paired else ""
+        return f"{sign}{percent(gain).rstrip('%')} points{within}"
 
     @property
     def apart(self) -> int:
-        """+1 or -1 when the two intervals do not touch (after above or below before), else 0."""
+        """+1 or -1 when after is above or below before beyond chance, else 0: the interval of the paired change leaves
+        out zero, or, without one, the two intervals do not touch."""
+        if self.paired is not None:
+            low, high = _bounds(self.paired)
+            return 1 if low > 0 else -1 if high < 0 else 0
         before, after = self.before, self.after
         if before is None or after is None:
             return 0
@@ -151,16 +164,20 @@ def world_rows(evaluation: Mapping[str, Any]) -> list[Row]:
     before, after = world.get("before"), world.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping) and not _is_estimate(before):
         names = [key for key in dict.fromkeys([*before, *after]) if not key.endswith("interval") and key != "n"]
-        pairs = [(name, estimate(before, name), estimate(after, name)) for name in names]
+        pairs = [(name, estimate(before, name), estimate(after, name), _paired(after.get(name))) for name in names]
     else:
-        pairs = [("pass_rate", estimate(world, "before"), estimate(world, "after"))]
+        pairs = [("pass_rate", estimate(world, "before"), estimate(world, "after"), None)]
     found = []
-    for name, left, right in pairs:
+    for name, left, right, paired in pairs:
         if left or right:
             whole = name in ("pass_rate", "rate", "pass", "all", "overall")
             label = "World pass rate" if whole else f"World pass rate: {name}"
-            found.append(Row(f"world/{name}", label, left, right, True, 1))
+            found.append(Row(f"world/{name}", label, left, right, True, 1, paired=paired))
     return found
+
+
+def _paired(entry: Any) -> Estimate | None:
+    return estimate(entry, "change") if isinstance(entry, Mapping) else None
 
 
 def count(evaluation: Mapping[str, Any]) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from rather.policies.base import Policy
-from rather.stats import wilson
+from rather.stats import paired_change, wilson
 from rather.training import world as worlds
 from rather.training.record import read_json, write_text
 from rather.training.references import scoring_mode
@@ -35,16 +35,21 @@ def examine(
     Draws ``samples/{when}.png``; once both are there a row of ``samples.jsonl`` shows them side by side.
 
     Returns:
-        ``{"before": {name: {"rate", "interval", "n"}}, "after": ...}``: the ``world`` part of ``evaluation.json``.
+        ``{"before": {name: {"rate", "interval", "n"}}, "after": ...}``: the ``world`` part of ``evaluation.json``. In
+        ``after`` an entry also says what changed, sample by sample: ``change`` of the rate, ``change/interval``,
+        numbers ``gained`` and ``lost``, and McNemar's ``p``.
     """
     told: Any = policy
     found = dict(known)
     with torch.no_grad(), scoring_mode(policy.network):
+        passed: Mapping[str, Any] | None = None
         if world is not None:
             passed = worlds.check(policy, world, output, when)
-            found[when] = {name: _rate(values) for name, values in passed.items()}
         elif callable(getattr(told, "check", None)):
-            found[when] = {name: _rate(passed) for name, passed in told.check(policy.network).items()}
+            passed = told.check(policy.network)
+        if passed is not None:
+            found[when] = {name: _rate(values) for name, values in passed.items()}
+            _compare(passed, output / "samples" / "passed.json", when, found[when])
         if callable(getattr(told, "illustrate", None)):
             _draw(told, output, when, found)
     return found
@@ -59,6 +64,20 @@ def known_before(output: Path) -> dict[str, Any]:
 def _rate(passed: Any) -> dict[str, Any]:
     number, total = int(passed.sum()), len(passed)
     return {"rate": number / total, "interval": list(wilson(number, total)), "n": total}
+
+
+def _compare(passed: Mapping[str, Any], path: Path, when: When, rates: dict[str, dict[str, Any]]) -> None:
+    """Before training, keep which samples pass; after it, say what changed of those."""
+    kept = {name: [bool(value) for value in values] for name, values in passed.items()}
+    if when == "before":
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps({name: "".join("01"[value] for value in values) for name, values in kept.items()}))
+        return
+    for name, earlier in read_json(path).items():
+        if len(earlier) == len(kept.get(name, ())):
+            change = paired_change([value == "1" for value in earlier], kept[name])
+            rates[name] |= {"change": change.change, "change/interval": list(change.interval)}
+            rates[name] |= {"gained": change.gained, "lost": change.lost, "p": change.p}
 
 
 def _draw(policy: Any, output: Path, when: When, found: Mapping[str, Any]) -> None:

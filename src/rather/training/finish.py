@@ -163,11 +163,12 @@ def tell(
     Args:
         world: what programs found when they checked the model's own answers (``examine.examine``).
     """
-    rows = [
-        [label, *(_checked(world, when, name) for when in ("before", "after"))]
-        for name, label in (("pass_rate", "own answers that pass every check"), (SINGLE, "single checks passed"))
-        if any(name in found for found in world.values())
-    ]
+    rows = []
+    for name, label in (("pass_rate", "own answers that pass every check"), (SINGLE, "single checks passed")):
+        if any(name in found for found in world.values()):
+            rows.append([label, *(_checked(world, when, name) for when in ("before", "after"))])
+        if (after_training := world.get("after", {}).get(name, {})).get("change") is not None:
+            rows.append(["  change, answer by answer", "", _change(after_training)])
     rows += [
         [label, _with_interval(before, key), _with_interval(after, key)]
         for key, label in ROWS
@@ -183,6 +184,11 @@ def tell(
 def _checked(world: Mapping[str, Any], when: str, name: str) -> str:
     found = world.get(when, {}).get(name)
     return _with_interval({"rate": found["rate"], "rate/interval": found["interval"]}, "rate") if found else "-"
+
+
+def _change(entry: Mapping[str, Any]) -> str:
+    points, (low, high) = 100 * entry["change"], (100 * bound for bound in entry["change/interval"])
+    return f"{points:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:
