@@ -16,6 +16,7 @@ class Case:
         negatives: rejected answers of a comparison.
         batch: comparisons of a step.
         peers: contenders beside ``rather``.
+        lean: measure ``rather lean`` too.
         peer_batch: most pairs in one forward pass of a peer, where a whole step would not fit into 24 GB.
     """
 
@@ -28,6 +29,11 @@ class Case:
     batch: int = 8
     peers: tuple[Contender, ...] = PEERS
     peer_batch: int | None = None
+    lean: bool = False
+
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        return ("rather", *(("rather lean",) if self.lean else ()), *self.peers)
 
     @property
     def real(self) -> bool:
@@ -37,7 +43,7 @@ class Case:
 BEST: tuple[Contender, ...] = ("trl best",)
 
 CASES = (
-    Case("full", "real pairs, all weights"),
+    Case("full", "real pairs, all weights", lean=True),
     Case("lora", "real pairs, LoRA of rank 16", lora=True),
     Case("long-prompt", "prompt of 384 tokens, answers of 16", prompt=384, answer=16, peers=BEST),
     Case("long-answers", "prompt of 16 tokens, answers of 192", prompt=16, answer=192, peers=BEST),
@@ -55,7 +61,7 @@ class Target:
 
     Attributes:
         quantity: ``step`` (time of a step), ``epoch`` (with its share of the reference pass), ``memory`` (peak above
-            the loaded model), each as the peer's over ours; ``computed`` (token positions per needed one).
+            the loaded model), each as the peer's over that of ``ours``; ``computed`` (token positions per needed one).
     """
 
     case: str
@@ -63,6 +69,7 @@ class Target:
     peer: Contender
     wanted: float
     most: bool = False
+    ours: Contender = "rather"
 
 
 TARGETS = (
@@ -78,9 +85,15 @@ TARGETS = (
     Target("k15", "step", "trl best", 9.5),
     Target("full", "memory", "trl default", 3.0),
     Target("full", "memory", "trl best", 4.0),
+    Target("full", "step", "trl default", 5.5, ours="rather lean"),
+    Target("full", "step", "trl best", 3.5, ours="rather lean"),
+    Target("full", "memory", "trl default", 3.0, ours="rather lean"),
+    Target("full", "memory", "trl best", 4.0, ours="rather lean"),
     Target("full", "computed", "rather", 1.05, most=True),
 )
 
 
 def target(case: str, quantity: str, peer: str) -> Target | None:
-    return next((t for t in TARGETS if (t.case, t.quantity, t.peer) == (case, quantity, peer)), None)
+    """What default settings aim at."""
+    wanted = (case, quantity, peer, "rather")
+    return next((t for t in TARGETS if (t.case, t.quantity, t.peer, t.ours) == wanted), None)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Contender = Literal["rather", "trl default", "trl best"]
+Contender = Literal["rather", "rather lean", "trl default", "trl best"]
+"""``rather lean``: with gradient checkpointing, which trades a part of the speed for memory."""
 
 PEERS: tuple[Contender, ...] = ("trl default", "trl best")
 

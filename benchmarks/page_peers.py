@@ -10,7 +10,11 @@ from benchmarks import cases, compare, plots
 from rather.report.numbers import shown
 from rather.studies.report import table
 
-NAMES = {"trl default": "TRL as it comes", "trl best": "TRL at its best"}
+NAMES = {
+    "rather lean": "rather, checkpointing",
+    "trl default": "TRL as it comes",
+    "trl best": "TRL at its best",
+}
 QUANTITIES = {
     "step": "time of a step",
     "epoch": "time of an epoch, reference pass included",
@@ -30,9 +34,10 @@ RAW = (
 
 ABOUT = """*TRL as it comes* is `DPOTrainer` with its own defaults: bf16, gradient checkpointing, the reference model
 computed in every step. *TRL at its best* is the fastest we know how to make it: reference log-probabilities computed
-once, no checkpointing, glibc's allocator thresholds raised as `rather` raises them, and on a GPU FlashAttention and
-Liger kernels where they are installed. Both use TRL's chunked output layer, and pad on the right. `rather` runs
-`rather.train` with default settings. Loss (DPO, beta 0.1), AdamW, learning rate and seed are the same."""
+once, no checkpointing, the allocator tuned as `rather` tunes it, and on a GPU FlashAttention and Liger kernels where
+they are installed. Both use TRL's chunked output layer, and pad on the right. `rather` runs `rather.train` with default
+settings; *rather, checkpointing* adds `--gradient-checkpointing`. Loss (DPO, beta 0.1), AdamW, learning rate and seed
+are the same."""
 
 AGREEMENT = """Differences are the largest of any step and of any answer (of the reference's log-probability, summed over
 its tokens). In bfloat16 they are rounding: other batch shapes round otherwise. A run whose losses on real pairs or
@@ -85,10 +90,10 @@ def judged_by(found: Mapping[str, Any]) -> str:
 
 
 def measured(
-    found: Mapping[str, Any], case: Mapping[str, Any], quantity: str, peer: str, clock: str
+    found: Mapping[str, Any], case: Mapping[str, Any], quantity: str, peer: str, clock: str, own: str = "rather"
 ) -> compare.Spread:
     """A quantity of the targets."""
-    ours, warmup = case["results"]["rather"], found["warmup"]
+    ours, warmup = case["results"][own], found["warmup"]
     if quantity == "computed":
         return compare.Spread.of(compare.computed(each) for each in ours)
     measure = {
@@ -104,13 +109,13 @@ def _targets(found: Mapping[str, Any], clock: str) -> list[tuple[str, ...]]:
     rows = []
     for target in cases.TARGETS:
         case = by_name.get(target.case)
-        if case is None or target.peer not in case["results"]:
+        if case is None or not {target.peer, target.ours} <= case["results"].keys():
             continue
-        spread = measured(found, case, target.quantity, target.peer, clock)
+        spread = measured(found, case, target.quantity, target.peer, clock, target.ours)
         met = spread.median <= target.wanted if target.most else spread.median >= target.wanted
         rows.append(
             (
-                case["title"],
+                case["title"] + (f" ({NAMES[target.ours]})" if target.ours in NAMES else ""),
                 QUANTITIES.get(target.quantity, "token positions computed per needed one"),
                 NAMES.get(target.peer, ""),
                 f"at {'most' if target.most else 'least'} {shown(target.wanted)}",

@@ -21,7 +21,7 @@ from benchmarks import command, compare, tokens
 from benchmarks.cases import CASES, Case
 from benchmarks.environment import precision
 from benchmarks.execute import Runner
-from benchmarks.job import Contender, Job
+from benchmarks.job import Job
 from benchmarks.models import folder_of
 from rather.errors import UserError, nearest
 
@@ -81,7 +81,7 @@ def _run(
     repeats = asked.repeats if case.real else max(1, asked.repeats // 2)
     rows = _tokens(case, asked, folder, case.batch * (WARMUP + steps))
     path = tokens.save(scratch / f"{case.name}.json", rows)
-    contenders: tuple[Contender, ...] = ("rather", *case.peers)
+    contenders = case.contenders
     print(f"{case.name}: {case.title}", flush=True)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for repeat in range(repeats):
@@ -98,7 +98,8 @@ def _run(
                 lora=case.lora,
                 learning_rate=auto_learning_rate(case.lora, 0),
                 peer_batch=asked.peer_batch or case.peer_batch,
-                scoring=case.name == "full" and contender != "trl default",
+                scoring=case.name == "full" and contender in ("rather", "trl best"),
+                settings={"gradient_checkpointing": True} if contender == "rather lean" else {},
                 seed=asked.seed,
             )
             found[contender].append(runner(job))

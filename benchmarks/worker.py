@@ -11,7 +11,7 @@ from benchmarks.job import Job, Result
 
 def run(job: Job) -> Result:
     """Run a job here; only the contender's own libraries are imported."""
-    if job.contender == "rather":
+    if job.contender.startswith("rather"):
         from benchmarks.run_rather import run as contender
     else:
         from benchmarks.run_trl import run as contender

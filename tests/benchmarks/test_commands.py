@@ -30,7 +30,7 @@ def call(main: Callable[[Sequence[str]], int], out: Path, *words: str) -> dict[s
 def test_peers(model: str, tmp_path: Path) -> None:
     found = call(peers.main, tmp_path, "--model", model, "--steps", "1", "--repeats", "1", "--cases", "full", "k3")
     full, lists = found["cases"]
-    assert set(full["results"]) == {"rather", "trl default", "trl best"}
+    assert set(full["results"]) == {"rather", "rather lean", "trl default", "trl best"}
     # float32 and the same arithmetic: far closer than the command asks for
     assert all(off < 1e-4 for case in found["cases"] for off in case["loss_difference"].values())
     assert all(case["logps_difference"]["trl best"] < 1e-3 for case in found["cases"])

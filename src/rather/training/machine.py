@@ -12,10 +12,11 @@ _THRESHOLD = 2**31 - 1
 
 
 def prepare_cpu() -> dict[str, str]:
-    """Thread count and allocator thresholds, unless the user has set them; returns what was set.
+    """Thread count and allocator, unless the user has set them; returns what was set.
 
     glibc gives large blocks back to the system when they are freed and page-faults them in again at the next step;
-    raising both thresholds keeps them. The cost is that memory once used stays with the process.
+    raising both thresholds keeps them. The cost is that memory once used stays with the process. Blocks of some size
+    are asked for in huge pages, if torch has not allocated anything yet: it reads that variable once.
     """
     return {**_threads(), **_allocator()}
 
@@ -38,6 +39,7 @@ def _allocator() -> dict[str, str]:
     tuned = any(name.startswith("MALLOC_") for name in os.environ) or "tcmalloc" in os.environ.get("LD_PRELOAD", "")
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or tuned:
         return {}
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         libc = ctypes.CDLL(None)
         # Some versions have a ceiling for the first threshold: there no block at all is mapped by itself.
