@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from command import Call
 from rather import rewards
-from rather.cli import main as cli
 from rather.cli.fit_reward import model_name
 from rather.errors import UserError
 from tiny import tiny_encoder, tiny_model
@@ -53,24 +52,6 @@ def data(tmp_path: Path) -> Path:
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def rather(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rather", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        told = capsys.readouterr()
-        code = stopped.value.code
-        return (code if isinstance(code, int) else 1), told.out, told.err
-
-    return call
 
 
 SMALL = ("--batch-size", 6, "--max-steps", 4, "--precision", "fp32")

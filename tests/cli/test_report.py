@@ -59,7 +59,7 @@ def make_run(folder: Path, *, lora: bool = False, template: str = "auto", **conf
         settings = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            get_peft_model(model, settings).save_pretrained(run / "model")
+            get_peft_model(model, settings).save_pretrained(str(run / "model"))
     else:
         tiny_model(run / "model", seed=1)
     data = pairs(folder.parent / "pairs.jsonl")

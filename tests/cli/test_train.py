@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from rather.cli import main as cli
+from command import Call
 from tiny import tiny_model
 
 WORDS = ["red", "green", "blue", "good", "river", "plan", "story", "poem", "letter", "friend", "city", "water"]
@@ -51,24 +51,6 @@ def pairs(path: Path, number: int = 24, start: int = 0) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return pairs(tmp_path / "pairs.jsonl")
-
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def rather(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rather", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        told = capsys.readouterr()
-        code = stopped.value.code
-        return (code if isinstance(code, int) else 1), told.out, told.err
-
-    return call
 
 
 SMALL = ("--batch-size", 6, "--learning-rate", "1e-3", "--sample-tokens", 8, "--sample-prompts", 2)

@@ -16,6 +16,7 @@ from rather.errors import UserError, nearest
 COMMANDS = {
     "quickstart": "Align a small model on built-in preferences: the whole way in a few minutes.",
     "check": "Is my data sound? Format, broken rows, duplicates, leaks, length bias.",
+    "filter": "Keep the best comparisons: clear margins, good prompts, varied ones.",
     "rationales": "Let a model write why each chosen answer is the better one.",
     "train": "Train a model on preferences.",
     "fit-reward": "Fit a reward model to preferences.",

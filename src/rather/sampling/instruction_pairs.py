@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rather.data.parts import write_whole
 from rather.errors import UserError
 from rather.worlds.instructions.guides import Guide, guide
 from rather.worlds.instructions.load import FILES
@@ -81,7 +81,7 @@ class Sampler:
             return [[Answer(*answer) for answer in given] for given in kept["answers"]]
         sampled = self._sample(records, seed, greedy=greedy)
         rows = [[(one.text, one.finished, one.tokens) for one in given] for given in sampled]
-        write(path, json.dumps({"key": key, "answers": rows}, ensure_ascii=False).encode())
+        write_whole(path, json.dumps({"key": key, "answers": rows}, ensure_ascii=False).encode())
         return sampled
 
     def _sample(self, records: Sequence[dict[str, Any]], seed: int, *, greedy: bool) -> list[list[Answer]]:
@@ -194,8 +194,8 @@ def build(settings: Settings, out: Path) -> dict[str, Any]:
         },
     }
     for name, rows in {"prompts-train": train, "prompts-heldout": heldout, **pairs}.items():
-        write(out / FILES[name], packed(rows))
-    write(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+        write_whole(out / FILES[name], packed(rows))
+    write_whole(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
     return summary
 
 
@@ -203,14 +203,6 @@ def packed(rows: Sequence[dict[str, Any]]) -> bytes:
     """Gzipped JSON lines; the same rows give the same bytes."""
     lines = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     return gzip.compress(lines.encode(), compresslevel=9, mtime=0)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _texts(records: Sequence[dict[str, Any]]) -> list[str]:

@@ -5,20 +5,19 @@ Chunks are kept beside the output under the settings that made them, so the same
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rather.data.identity import canonical, whole
+from rather.data.identity import whole
+from rather.data.parts import Parts
 from rather.data.rationales import First, Kind, drawn_first, judge_prompt, one_edge, with_text
 from rather.data.types import Comparison
 from rather.data.writing import write_jsonl
 from rather.errors import UserError
-from rather.sampling.instruction_pairs import write
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(what, total) -> a progress bar that takes advances."""
@@ -76,31 +75,21 @@ def write_rationales(
     pairs = [comparison for comparison in comparisons if one_edge(comparison) is not None]
     if not pairs:
         raise UserError("holds no pair of answers", where="DATA", fix="rankings and unpaired answers get no rationale")
-    folder = _parts_folder(out)
+    parts = Parts(out, asdict(settings))
     sampler = _Sampler(settings)
     texts: list[str] = []
     with progress("writing rationales", len(pairs)) if progress else nullcontext(lambda _: None) as advance:
         for start in range(0, len(pairs), settings.chunk):
             chunk = pairs[start : start + settings.chunk]
-            texts += _kept(folder / f"{start:07d}.json", chunk, settings, start, sampler)
+            texts += parts.get(
+                f"{start:07d}", [whole(one).hex() for one in chunk], partial(_said, chunk, settings, start, sampler)
+            )
             advance(len(chunk))
     said = {pair.id: text for pair, text in zip(pairs, texts, strict=True)}
     write_jsonl([_with_rationale(one, said.get(one.id), settings) for one in comparisons], out)
-    for part in folder.glob("*.json"):
-        part.unlink()
-    folder.rmdir()
+    parts.clear()
     given = sum(bool(text) for text in texts)
     return Written(given, len(pairs) - given, len(comparisons) - len(pairs))
-
-
-def _parts_folder(out: Path) -> Path:
-    """Where chunks are kept until all are there; made now, so that a wrong name costs no sampling."""
-    folder = out.with_name(f".{out.name}.parts")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", where=str(out), fix="choose another --out") from None
-    return folder
 
 
 def _with_rationale(comparison: Comparison, text: str | None, settings: RationaleSettings) -> Comparison:
@@ -111,17 +100,8 @@ def _first(comparison: Comparison, settings: RationaleSettings) -> First:
     return "chosen" if settings.chosen_first else drawn_first(comparison.id, settings.seed)
 
 
-def _kept(
-    path: Path, chunk: Sequence[Comparison], settings: RationaleSettings, start: int, sampler: _Sampler
-) -> list[str]:
-    """The texts of a chunk: from its file, where that was made of the same data and settings, or sampled."""
-    said = [asdict(settings), [whole(comparison).hex() for comparison in chunk]]
-    key = hashlib.sha256(canonical(said)).hexdigest()
-    if path.is_file() and (kept := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
-        return list(kept["texts"])
-    texts = sampler.texts([_asked(comparison, settings) for comparison in chunk], start)
-    write(path, json.dumps({"key": key, "texts": texts}, ensure_ascii=False).encode())
-    return texts
+def _said(chunk: Sequence[Comparison], settings: RationaleSettings, start: int, sampler: _Sampler) -> list[str]:
+    return sampler.texts([_asked(comparison, settings) for comparison in chunk], start)
 
 
 def _asked(comparison: Comparison, settings: RationaleSettings) -> Any:

@@ -274,7 +274,7 @@ def plot(r: Results, figure: Figure) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, metric in ((left, "accuracy"), (right, "rank correlation")):
         bars(axes, r, metric)
-        axes.set(xlabel=metric, xlim=(0.7, 1))
+        axes.set(xlabel=metric, xlim=(0.6, 1))
     left.invert_yaxis()
 
 
