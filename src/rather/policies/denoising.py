@@ -66,9 +66,13 @@ class DenoisingPolicy:
         """The network's prediction [R, ...] at ``noisy`` [R, ...] and ``timestep`` [R], given a batch's inputs."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
-    def unprompted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """A batch's inputs with the prompt that says nothing in the place of every prompt."""
+    def unprompted(self, inputs: Mapping[str, Any], rows: Tensor | None = None) -> dict[str, Any]:
+        """A batch's inputs with the prompt that says nothing in the place of every prompt, or of those of ``rows`` [R]."""
         raise TypeError(f"{type(self).__name__} does not define unprompted")
+
+    def clean(self, batch: Batch, seed: int) -> Tensor:
+        """[R, ...] the latents of a batch; a policy whose latents are distributions samples them, by ``seed`` and key."""
+        return batch.inputs["latents"]
 
     @torch.no_grad()
     def draw(
@@ -86,7 +90,7 @@ class DenoisingPolicy:
             some = {name: x[rows] if isinstance(x, Tensor) else x for name, x in inputs.items()}
             return self.predict(network or self.network, noisy, timestep, some)
 
-        given = Given(self.schedule, batch.layout, inputs["latents"], seed, inputs.get("noise"), predict)
+        given = Given(self.schedule, batch.layout, self.clean(batch, seed), seed, inputs.get("noise"), predict)
         return (noising or Forward())(given)
 
     def score(self, network: nn.Module, batch: Batch, draw: DenoisingDraw) -> Scores:
@@ -94,7 +98,8 @@ class DenoisingPolicy:
 
         A response's mean over elements is half the negative denoising loss of the diffusion papers.
         """
-        predicted = self.predict(network, draw.noisy.to(batch.inputs["latents"]), draw.timestep, batch.inputs)
+        inputs = batch.inputs if draw.unprompted is None else self.unprompted(batch.inputs, draw.unprompted)
+        predicted = self.predict(network, draw.noisy.to(inputs["latents"]), draw.timestep, inputs)
         return denoising_scores(predicted, draw.target)
 
     def adapters_off(self, network: nn.Module) -> AbstractContextManager[None] | None:

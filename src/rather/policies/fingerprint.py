@@ -1,4 +1,4 @@
-"""A short hash of everything that decides a language model's score of a comparison."""
+"""A short hash of everything that decides a model's score of a comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rather.policies.scorer import LanguageScorer
 from rather.policies.tokenization import TextEncoder
@@ -20,9 +20,7 @@ def fingerprint(scorer: LanguageScorer, encoder: TextEncoder) -> str:
     Fresh adapters, whose second factor is zero, leave it as it is: the model computes the same.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(_weights(scorer).items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(_sample(tensor))
+    _add(digest, scorer.model)
     tokenizer = encoder.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     said = {
@@ -37,11 +35,25 @@ def fingerprint(scorer: LanguageScorer, encoder: TextEncoder) -> str:
     return digest.hexdigest()
 
 
-def _weights(scorer: LanguageScorer) -> dict[str, Tensor]:
+def network_fingerprint(network: nn.Module, *said: object) -> str:
+    """Hash of a network's weights, as above, and of whatever else is said of it."""
+    digest = hashlib.blake2b(digest_size=16)
+    _add(digest, network)
+    digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, network: nn.Module) -> None:
+    for name, tensor in sorted(_weights(network).items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(_sample(tensor))
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by the name they have without adapters; adapters that change nothing are left out."""
-    tensors = {**dict(scorer.model.named_parameters()), **dict(scorer.model.named_buffers())}
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     silent = all(not tensor.any() for name, tensor in tensors.items() if "lora_B" in name)
-    prefix = "base_model.model." if hasattr(scorer.model, "peft_config") else ""
+    prefix = "base_model.model." if hasattr(network, "base_model") and hasattr(network, "peft_config") else ""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if "lora_" in name and silent:

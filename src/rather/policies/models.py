@@ -133,7 +133,7 @@ def _resolve_hub(name: str) -> ResolvedModel:
         raise UserError(f"neither a folder nor a hub name: {name!r}", fix=close) from error
     except OSError:
         pass  # not in the hub's local cache
-    if not _hub_may_answer():
+    if not hub_may_answer():
         raise _unreachable(name, close)
     try:
         hf_hub_download(**ask)
@@ -156,7 +156,7 @@ def _unreachable(name: str, close: str) -> UserError:
     return UserError(f"no folder {name!r}, and the Hugging Face hub cannot be reached or has no such file", fix=fix)
 
 
-def _hub_may_answer() -> bool:
+def hub_may_answer() -> bool:
     """False when the hub's host has no address, to spare the user the client's half minute of retries."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         return False

@@ -43,11 +43,13 @@ class DenoisingDraw:
         noisy: [R, ...] x_t.
         target: [R, ...] what the network should predict there; for noise prediction tau, the noise that links x_t to
             the clean latent.
+        unprompted: [R] bool, whose prompt is left out; ``None``: nobody's.
     """
 
     timestep: Tensor
     noisy: Tensor
     target: Tensor
+    unprompted: Tensor | None = None
 
     @staticmethod
     def of(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, timestep: Tensor) -> DenoisingDraw:

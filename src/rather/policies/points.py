@@ -115,8 +115,9 @@ class PointsPolicy(DenoisingPolicy):
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         return network(noisy, timestep, inputs["prompt"])
 
-    def unprompted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {**inputs, "prompt": torch.full_like(inputs["prompt"], NULL)}
+    def unprompted(self, inputs: Mapping[str, Any], rows: Tensor | None = None) -> dict[str, Any]:
+        prompt: Tensor = inputs["prompt"]
+        return {**inputs, "prompt": torch.full_like(prompt, NULL) if rows is None else prompt.masked_fill(rows, NULL)}
 
     def fingerprint(self) -> str:
         """Hash of the weights at construction and of the schedule."""

@@ -1,6 +1,7 @@
 """From settings to a policy.
 
-A model's name is a language model's unless a prefix claims it: ``toy:points`` is opened by what registers as ``toy``.
+A model's name is a language model's unless a prefix claims it: ``toy:points`` is opened by what registers as ``toy``. A
+folder with an image pipeline is known by its files.
 Packages register through the entry-point group ``rather.policies`` (name: the prefix; value: ``module:function``).
 """
 
@@ -9,17 +10,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import cast
 
 from rather.errors import UserError, nearest
 from rather.policies.base import Policy
 from rather.policies.settings import PolicySettings
 
+PIPELINE, PIPELINE_ADAPTERS = "model_index.json", "pipeline.json"
+"""Files by which the folder of an image pipeline is known, and that of adapters that were trained for one."""
+
 Factory = Callable[[PolicySettings], Policy]
 
 _factories: dict[str, str | Factory] = {
     "toy": "rather.policies.toys:open_toy",
     "reward": "rather.policies.reward:open_reward",
+    "image": "rather.policies.pipelines.opening:open_image",
 }
 
 
@@ -41,9 +47,17 @@ def open_policy(settings: PolicySettings) -> Policy:
     prefix, colon, _ = settings.model.partition(":")
     if colon and prefix.isidentifier():
         return _find(prefix, settings.model)(settings)
+    if is_pipeline(settings.model):
+        return _find("image", settings.model)(settings)
     from rather.policies.language import LanguagePolicy
 
     return LanguagePolicy.load(settings)
+
+
+def is_pipeline(model: str) -> bool:
+    """Whether a folder holds an image pipeline, or adapters of one."""
+    folder = Path(model).expanduser()
+    return any((folder / name).is_file() for name in (PIPELINE, PIPELINE_ADAPTERS))
 
 
 def _find(prefix: str, model: str) -> Factory:

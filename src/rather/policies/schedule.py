@@ -45,9 +45,11 @@ class NoiseSchedule:
         return NoiseSchedule(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), prediction)
 
     @staticmethod
-    def rectified_flow(steps: int = 1000) -> NoiseSchedule:
-        """Noise shares 1/T, 2/T, ..., 1, as Stable Diffusion 3 has them before any shift."""
-        sigma = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    def rectified_flow(steps: int = 1000, shift: float = 1.0) -> NoiseSchedule:
+        """Noise shares s = 1/T, 2/T, ..., 1, moved to shift s / (1 + (shift - 1) s) as Stable Diffusion 3 does (arXiv
+        2403.03206 eq. 23): above 1 more of the timesteps are noisy."""
+        share = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+        sigma = shift * share / (1 + (shift - 1) * share)
         return NoiseSchedule(1 - sigma, sigma, "flow")
 
     @property

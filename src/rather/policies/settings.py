@@ -41,4 +41,11 @@ class PolicySettings(BaseModel):
     compile: bool = Field(
         False, description="compile each layer of a language model (torch.compile): slow first steps, then faster ones"
     )
+    image_size: int | None = Field(
+        None, ge=8, description="side of the square that images are scaled and cut to (default: the pipeline's own)"
+    )
+    image_flip: bool = Field(False, description="mirror half of the images (both of a pair alike)")
+    caption_drop: float = Field(
+        0.1, ge=0, lt=1, description="share of image captions left out in training, so that guidance goes on working"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that ships with the model")

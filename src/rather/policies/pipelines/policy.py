@@ -1,0 +1,355 @@
+"""A text-to-image pipeline as a policy: responses are images, elements are the values of their latents.
+
+The pipeline's VAE and text encoders are frozen; what they make is kept on disk (``store``), so each image and caption goes
+through them once. A latent is a distribution: its mean and standard deviation are kept, and a sample is part of the draw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rather.data.refusal import Refused
+from rather.data.types import Comparison
+from rather.errors import UserError
+from rather.objectives.scores import Layout, stable_key
+from rather.policies.base import Batch, Encoded
+from rather.policies.counter_random import integers, normals
+from rather.policies.denoising import DenoisingPolicy
+from rather.policies.encoding_report import EncodingReport
+from rather.policies.fingerprint import network_fingerprint
+from rather.policies.noising import DenoisingDraw, Noising, number_in_comparison
+from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.pixels import Framed, framed
+from rather.policies.pipelines.store import Store, content_key
+from rather.policies.precision import compute_dtype
+from rather.policies.registry import PIPELINE_ADAPTERS
+from rather.policies.schedule import NoiseSchedule
+from rather.policies.settings import PolicySettings
+
+_LATENTS, _CAPTIONS = 1_000_001, 1_000_002  # streams of the generator, beyond those of noising
+_FINE = 1 << 30
+_BATCH = 8  # images that go through the VAE together, captions through the text encoders
+_SHOWN, _STEPS = 4, 20  # samples that a report shows, and steps of each
+LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+"""Layers that get adapters unless others are named: those of attention, as in diffusers' own scripts."""
+
+
+class PipelinePolicy(DenoisingPolicy):
+    """
+    Args:
+        pipeline: of diffusers, with its parts on the CPU.
+        name: where it came from.
+        adapters: folder of adapters that are put on it, and trained further.
+
+    Attributes:
+        network: the denoiser (UNet or transformer), with adapters where those are trained.
+        size: side of the images.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        architecture: Architecture,
+        schedule: NoiseSchedule,
+        settings: PolicySettings,
+        name: str,
+        adapters: Path | None = None,
+    ) -> None:
+        network = getattr(pipeline, architecture.component)
+        super().__init__(network, schedule)
+        self.kind = "flow" if schedule.prediction == "flow" else "diffusion"
+        self.pipeline, self.architecture, self.settings, self.name = pipeline, architecture, settings, name
+        self.size = _size(pipeline, settings, name)
+        self.report = EncodingReport()
+        self.shown: list[str] = []
+        self._fresh = settings.lora and adapters is None  # adapters that were loaded are no identity: a copy is needed
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False).eval()
+        self._adapt(adapters)
+        if settings.gradient_checkpointing:
+            network.enable_gradient_checkpointing()
+        device = next(network.parameters()).device
+        self.dtype = compute_dtype(settings.precision, device)
+        texts = [
+            part for key, part in pipeline.components.items() if key.startswith("text_encoder") and part is not None
+        ]
+        self._latents = Store("latents", network_fingerprint(pipeline.vae, self.size, dict(pipeline.vae.config)))
+        self._texts = Store(
+            "texts", content_key(*[network_fingerprint(part) for part in texts], type(pipeline).__name__)
+        )
+        told = [
+            self.size,
+            schedule.prediction,
+            schedule.sigma.tolist()[::50],
+            str(self.dtype),
+            self._latents.folder.name,
+        ]
+        self._fingerprint = network_fingerprint(network, *told, self._texts.folder.name)
+
+    def _adapt(self, adapters: Path | None) -> None:
+        settings, network = self.settings, self.network
+        if adapters is not None:
+            self.pipeline.load_lora_weights(str(adapters))
+        elif settings.lora:
+            from peft import LoraConfig
+
+            named = [part.strip() for part in settings.lora_targets.split(",") if part.strip()]
+            targets = LORA_TARGETS if settings.lora_targets == "all-linear" else named
+            config = LoraConfig(
+                r=settings.lora_rank,
+                lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # annotated int, used as a number
+                lora_dropout=settings.lora_dropout,
+                target_modules=targets,
+                init_lora_weights="gaussian",
+            )
+            told: Any = network
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                try:
+                    told.add_adapter(config)
+                except ValueError as error:
+                    what = f"no layer can take an adapter: {str(error).splitlines()[0]}"
+                    fix = f"the default stands for {', '.join(LORA_TARGETS)}"
+                    raise UserError(what, where=f"--lora-targets {settings.lora_targets}", fix=fix) from error
+        adapted = hasattr(network, "peft_config")
+        for key, parameter in network.named_parameters():
+            parameter.requires_grad_("lora_" in key if adapted else True)
+
+    # Images and captions into the policy's own numbers
+
+    def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
+        """Images go through the VAE, captions through the text encoders, each of them once (see ``store``)."""
+        self.report = EncodingReport(comparisons=len(comparisons))
+        found: list[Encoded] = []
+        waiting: dict[str, Framed] = {}
+        captions: dict[str, str] = {content_key(""): ""}
+        for comparison in comparisons:
+            try:
+                inputs = self._keys(comparison, waiting)
+            except Refused as refused:
+                self.report.drop(str(comparison.source or comparison.id), refused.reason)
+                continue
+            captions.setdefault(inputs["caption"], comparison.prompt)
+            if len(waiting) >= _BATCH:
+                self._encode_images(waiting)
+            shape = self.latent_shape
+            cost = max(1, shape[1] * shape[2] // 64) * len(comparison.responses)
+            found.append(Encoded(comparison, (int(np.prod(shape)),) * len(comparison.responses), cost, inputs))
+        self._encode_images(waiting)
+        self._texts.fill(captions, self._encode_texts, _BATCH)
+        self.report.encoded = len(found)
+        self.shown = [text for text in captions.values() if text][:_SHOWN]
+        return found
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image's latents."""
+        side = self.size // self.pipeline.vae_scale_factor
+        return self.pipeline.vae.config.latent_channels, side, side
+
+    def _keys(self, comparison: Comparison, waiting: dict[str, Framed]) -> dict[str, Any]:
+        if not isinstance(comparison.prompt, str):
+            raise Refused("wrong-type", "the caption of an image is not text")
+        if not comparison.prompt.strip():
+            raise Refused("empty-field", "the caption is empty")
+        flip = self.settings.image_flip and stable_key(comparison.id) % 2 == 1
+        keys = []
+        for response in comparison.responses:
+            if not isinstance(response, bytes | str):
+                raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
+            key = content_key(_content(response), flip)
+            if not self._latents.path(key).is_file() and key not in waiting:
+                waiting[key] = framed(response, self.size, flip=flip)
+            keys.append(key)
+        noise = comparison.extras.get("noise")
+        if noise is not None and np.shape(noise) != (len(keys), *self.latent_shape):
+            shape = " x ".join(map(str, self.latent_shape))
+            raise Refused("wrong-type", f"the stored noise of a response is not {shape} numbers")
+        return {"images": keys, "caption": content_key(comparison.prompt), "noise": noise}
+
+    def _encode_images(self, waiting: dict[str, Framed]) -> None:
+        self._latents.fill(dict(waiting), self._through_vae, _BATCH)
+        waiting.clear()
+
+    @torch.no_grad()
+    def _through_vae(self, images: Sequence[Framed]) -> list[dict[str, Tensor]]:
+        vae = self.pipeline.vae
+        with _on_accelerator(vae) as device:
+            pixels = torch.from_numpy(np.stack([image.pixels for image in images])).to(device)
+            known = vae.encode(pixels).latent_dist
+        scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+        rows = zip(images, (known.mean - shift) * scale, known.std * scale, strict=True)
+        return [{"mean": m, "std": s, "framing": torch.tensor(image.framing).float()} for image, m, s in rows]
+
+    @torch.no_grad()
+    def _encode_texts(self, captions: Sequence[str]) -> list[dict[str, Tensor]]:
+        parts = [part for key, part in self.pipeline.components.items() if key.startswith("text_encoder")]
+        with _on_accelerator(*[part for part in parts if part is not None]) as device:
+            found = self.architecture.texts(self.pipeline, captions, device)
+        return [{name: rows[number] for name, rows in found.items()} for number in range(len(captions))]
+
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """``inputs``: ``latents`` and ``std`` [R, C, H, W], what the family keeps of captions [R, ...], ``framing`` [R, 6],
+        and ``noise`` [R, C, H, W] where a comparison stores it, NaN where one does not."""
+        layout = Layout.of([e.comparison for e in encoded], [size for e in encoded for size in e.lengths])
+        images = [self._latents.read(key) for e in encoded for key in e.inputs["images"]]
+        texts = [self._texts.read(e.inputs["caption"]) for e in encoded for _ in e.inputs["images"]]
+        inputs = {name: torch.stack([text[name] for text in texts]) for name in texts[0]}
+        inputs |= {name: torch.stack([image[name] for image in images]) for name in ("std", "framing")}
+        inputs["latents"] = torch.stack([image["mean"] for image in images])
+        if any(e.inputs["noise"] is not None for e in encoded):
+            unknown = np.full(self.latent_shape, np.nan, np.float32)
+            stored = [
+                np.asarray(e.inputs["noise"][n] if e.inputs["noise"] is not None else unknown, np.float32)
+                for e in encoded
+                for n in range(len(e.inputs["images"]))
+            ]
+            inputs["noise"] = torch.from_numpy(np.stack(stored))
+        return Batch(layout, inputs, tuple(e.comparison.id for e in encoded))
+
+    # Scores
+
+    def clean(self, batch: Batch, seed: int) -> Tensor:
+        """A sample of each latent's distribution, by ``seed``, the comparison's key and the response's number."""
+        mean, std = batch.inputs["latents"], batch.inputs["std"]
+        prompt = batch.layout.prompt.cpu()
+        keys = batch.layout.key.cpu()[prompt] ^ (number_in_comparison(prompt) * 0x9E3779B1)
+        drawn = torch.from_numpy(normals(seed, keys.numpy(), _LATENTS, mean[0].numel())).reshape(mean.shape)
+        return mean + std * drawn.to(mean)
+
+    @torch.no_grad()
+    def draw(
+        self, batch: Batch, seed: int, noising: Noising | None = None, network: nn.Module | None = None
+    ) -> DenoisingDraw:
+        """See ``DenoisingPolicy.draw``. In training some captions are left out, for all responses of a comparison alike, so
+        that guidance by the empty caption goes on working."""
+        draw = super().draw(batch, seed, noising, network)
+        if not (self.network.training and self.settings.caption_drop):
+            return draw
+        chance = integers(seed, batch.layout.key.cpu().numpy(), _CAPTIONS, _FINE) / _FINE
+        dropped = torch.from_numpy(chance < self.settings.caption_drop).to(batch.layout.prompt.device)
+        return replace(draw, unprompted=dropped[batch.layout.prompt])
+
+    def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """In the compute type; the result in that of ``noisy``."""
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            return self.architecture.predict(network, noisy, timestep, inputs, self.schedule).to(noisy.dtype)
+
+    def unprompted(self, inputs: Mapping[str, Any], rows: Tensor | None = None) -> dict[str, Any]:
+        found = dict(inputs)
+        for name, empty in self._texts.read(content_key("")).items():
+            told: Tensor = inputs[name]
+            empty = empty.to(told).expand_as(told)
+            found[name] = empty if rows is None else torch.where(rows.view(-1, *[1] * (told.dim() - 1)), empty, told)
+        return found
+
+    def adapters_off(self, network: nn.Module) -> AbstractContextManager[None] | None:
+        return _without_adapters(network) if self._fresh else None
+
+    def fingerprint(self) -> str:
+        """Hash of the weights at construction, the schedule, the sizes, and of VAE and text encoders."""
+        return self._fingerprint
+
+    # What a run leaves
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Adapters as diffusers loads them (``pipeline.load_lora_weights``), or the whole pipeline (``from_pretrained``)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not hasattr(network, "peft_config"):
+            setattr(self.pipeline, self.architecture.component, network)
+            self.pipeline.save_pretrained(str(folder), safe_serialization=True)
+            return
+        from diffusers.utils import convert_state_dict_to_diffusers
+        from peft.utils import get_peft_model_state_dict
+
+        told: Any = network
+        component, (name, *_) = self.architecture.component, told.peft_config
+        weights = convert_state_dict_to_diffusers(get_peft_model_state_dict(network, adapter_name=name))
+        given = {
+            f"{component}_lora_layers": weights,
+            f"{component}_lora_adapter_metadata": told.peft_config[name].to_dict(),
+        }
+        type(self.pipeline).save_lora_weights(str(folder), **given)
+        base = {"base": self.name, "class": type(self.pipeline).__name__}
+        (folder / PIPELINE_ADAPTERS).write_text(json.dumps(base, indent=1) + "\n", encoding="utf-8")
+
+    @torch.no_grad()
+    def images(
+        self, captions: Sequence[str], seed: int = 0, steps: int = _STEPS, guidance: float | None = None
+    ) -> list[Any]:
+        """PIL images of captions by the pipeline itself, with the network as it is now; the same noise for a seed."""
+        device = next(self.network.parameters()).device
+        more: dict[str, Any] = {} if guidance is None else {"guidance_scale": guidance}
+        parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
+        setattr(self.pipeline, self.architecture.component, self.network)
+        with _on_accelerator(*parts, device=device):
+            noise = torch.Generator("cpu").manual_seed(seed)
+            size = {"height": self.size, "width": self.size}
+            return self.pipeline(
+                prompt=list(captions), generator=noise, num_inference_steps=steps, **size, **more
+            ).images
+
+    def illustrate(self, network: nn.Module, path: Path) -> str:
+        """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""
+        from PIL import Image
+
+        shown = self.images(self.shown)
+        sheet = Image.new("RGB", (self.size * len(shown), self.size))
+        for number, image in enumerate(shown):
+            sheet.paste(image, (number * self.size, 0))
+        sheet.save(path, format="PNG")
+        return "; ".join(self.shown)
+
+
+def _content(response: bytes | str) -> bytes:
+    if isinstance(response, bytes):
+        return response
+    try:
+        return Path(response).read_bytes()
+    except OSError as error:
+        raise Refused("missing-file", f"the image {response} cannot be read: {error.strerror}") from None
+
+
+def _size(pipeline: Any, settings: PolicySettings, name: str) -> int:
+    told: Any = getattr(pipeline, "default_sample_size", None) or pipeline.unet.config.sample_size
+    size = settings.image_size or int(told) * pipeline.vae_scale_factor
+    step = pipeline.vae_scale_factor * 2
+    if size % step:
+        fix = f"for {name}, {size - size % step} or {size - size % step + step}"
+        raise UserError(f"not a multiple of {step}", where=f"--image-size {size}", fix=fix)
+    return size
+
+
+@contextmanager
+def _on_accelerator(*parts: nn.Module, device: torch.device | None = None) -> Iterator[torch.device]:
+    """Frozen parts on the accelerator where there is one, and back: they are needed for a moment only."""
+    found = device or (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None)
+    found = found or torch.device("cpu")
+    before = [next(part.parameters()).device for part in parts]
+    for part in parts:
+        part.to(found)
+    try:
+        yield found
+    finally:
+        for part, home in zip(parts, before, strict=True):
+            part.to(home)
+
+
+@contextmanager
+def _without_adapters(network: Any) -> Iterator[None]:
+    network.disable_adapters()
+    try:
+        yield
+    finally:
+        network.enable_adapters()
