@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from rather.data.types import Comparison, Edge
 from rather.errors import UserError
+from rather.methods.gallery import MODELS, trains
 from rather.methods.registry import methods
 from rather.policies.pipelines import policy as pipelines
 from rather.training import loop
@@ -26,6 +27,11 @@ GIVEN = frozenset({"pairs", "lists", "reference", "confidence", "noise", "target
 """What the pairs below have."""
 
 METHODS = [name for name, method in methods().items() if method.needs <= GIVEN]
+
+
+def test_the_documentation_names_these_methods() -> None:
+    kind = MODELS["image pipeline, `toy:points`"]
+    assert [name for name, method in methods().items() if trains(method, kind)] == METHODS
 
 
 @pytest.fixture(scope="module")

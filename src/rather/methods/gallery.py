@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rather.errors import UserError
 from rather.methods.base import Method, PairOptions
 from rather.methods.curve import behaviour, undrawn
 from rather.methods.describe import card, docstring, limit, limits, meaning, options
 from rather.methods.registry import BUILT_IN
 from rather.report.markdown import table
+from rather.training.preflight import check_policy
 
 HEAD = """# Methods
 
@@ -21,6 +23,43 @@ Needs: what data and policy have to bring. Passes: forward passes over each resp
 reference's; text scores of a reference are computed once and cached.
 """
 
+CROSS = """For images the score is a denoising error, a bound of a likelihood: methods that need true likelihoods are
+refused, and those of text that only compare scores run on it, with whatever that means. Tests train every cell of the
+first two columns for some steps, a UNet and a transformer for images.
+"""
+
+
+MODELS: dict[str, frozenset[str]] = {
+    "language model": frozenset({"likelihood", "tokens", "auxiliary"}),
+    "image pipeline, `toy:points`": frozenset({"noising"}),
+    "roll-outs of one": frozenset({"noising", "rollouts"}),
+    "`toy:shop`": frozenset({"likelihood"}),
+    "reward model": frozenset({"reward", "embedding", "auxiliary"}),
+}
+"""Kinds of models, and what their scores are."""
+
+OWN = frozenset({"rollouts", "reward", "embedding"})
+"""What methods are made for that need it: other methods are not for such a model."""
+
+
+def trains(method: Method, provides: frozenset[str]) -> bool:
+    """Whether the method trains models of this kind; what the data has to bring is another matter."""
+    try:
+        check_policy(method, "", provides)
+    except UserError:
+        return False
+    if method.objective().noising is not None and "noising" not in provides:
+        return False
+    return bool(method.needs & OWN) or not provides & OWN
+
+
+def cross_table() -> list[str]:
+    """Methods by kinds of models."""
+    cells = [
+        [f"[{m.name}](#{m.name})", *("yes" if trains(m, has) else "" for has in MODELS.values())] for m in BUILT_IN
+    ]
+    return table(("Method", *MODELS), cells)
+
 
 def page() -> str:
     """The page as Markdown: a table of the library's own methods, then one section for each."""
@@ -29,7 +68,8 @@ def page() -> str:
     sections = [line for method in known for line in _section(method)]
     overview = table(("Method", "Loss of a pair", "Needs", "Passes", "Source"), rows)
     shared = ["", "## Options of every method of pairs", "", *_option_table([*options(PairOptions)])]
-    return "\n".join([HEAD, *overview, *shared, "", *sections]).rstrip() + "\n"
+    crossed = ["", "## Which models a method trains", "", CROSS, *cross_table()]
+    return "\n".join([HEAD, *overview, *crossed, *shared, "", *sections]).rstrip() + "\n"
 
 
 def _section(method: Method) -> Iterator[str]:
