@@ -148,7 +148,10 @@ def test_a_run_leaves_samples_and_a_report(folders: dict[str, str], tmp_path: Pa
     assert (tmp_path / "run" / "samples" / "before.png").read_bytes() != b""
     (row,) = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     assert row["after"] == "samples/after.png"
-    assert "data:image/png;base64" in (tmp_path / "run" / "report.html").read_text()
+    page, card = ((tmp_path / "run" / name).read_text() for name in ("report.html", "model/README.md"))
+    assert "data:image/png;base64" in page
+    assert "Scores of responses" in page and "og-probability" not in page
+    assert "load_lora_weights" in card and "library_name: diffusers" in card
     assert (tmp_path / "run" / "model" / "pytorch_lora_weights.safetensors").is_file()
 
 

@@ -32,11 +32,11 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
-    _table(found, evaluation, reward_model=folder.is_reward_model)
+    _table(found, evaluation, folder.model_kind)
     typer.echo(f"report: {report}")
 
 
-def _table(found: dict[str, Any], evaluation: dict[str, Any], *, reward_model: bool) -> None:
+def _table(found: dict[str, Any], evaluation: dict[str, Any], kind: str) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -50,8 +50,7 @@ def _table(found: dict[str, Any], evaluation: dict[str, Any], *, reward_model: b
     table = Table("Measure", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("Before", "After", "Change") if wide else ("Before", "After"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = results.rows({"before": found["before"], "after": found["after"]})
-    for row in results.of_reward_model(rows) if reward_model else rows:
+    for row in results.rows({"before": found["before"], "after": found["after"]}, kind):
         cells = [_cell(row.before, row.share), _cell(row.after, row.share)]
         table.add_row(escape(row.label), *cells, *([row.change] if wide else []))
     console.print(table)

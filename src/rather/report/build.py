@@ -34,10 +34,8 @@ def build_report(run_folder: Path) -> Path:
 
 def render(run: RunFolder) -> str:
     """The report as HTML."""
-    found = results.rows(run.evaluation)
-    if run.is_reward_model:
-        found = results.of_reward_model(found)
-    known, other = curves.charts(run.metrics, reward_model=run.is_reward_model)
+    found = results.rows(run.evaluation, run.model_kind)
+    known, other = curves.charts(run.metrics, run.model_kind)
     shots = samples.collect(run)
     notices = findings.notices(run, found)
     data, reliability = tables.data(run), calibration.section(run)

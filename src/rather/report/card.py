@@ -12,7 +12,19 @@ import yaml
 from rather.report import findings, results, tables
 from rather.report.run_folder import RunFolder, read_run
 
-LIBRARIES = {"diffusion": "diffusers", "flow": "diffusers"}
+PIPELINE_FILES = ("model_index.json", "pipeline.json")
+"""By which the weights of an image pipeline are known, whole and as adapters."""
+
+OF_PIPELINE = """from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
+image = pipeline("a caption").images[0]"""
+
+OF_PIPELINE_ADAPTERS = """from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{base}")
+pipeline.load_lora_weights("path/to/this/folder")
+image = pipeline("a caption").images[0]"""
 
 OF_REWARD_MODEL = """import rather.rewards
 
@@ -31,9 +43,7 @@ def model_card(run_folder: Path) -> str:
         UserError: ``run_folder`` is not a run folder.
     """
     run = read_run(Path(run_folder))
-    found = results.rows(run.evaluation)
-    if run.is_reward_model:
-        found = results.of_reward_model(found)
+    found = results.rows(run.evaluation, run.model_kind)
     parts = [
         f"---\n{yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)}---",
         f"# {_title(run)}",
@@ -51,12 +61,14 @@ def front_matter(run: RunFolder) -> dict[str, Any]:
     lora = bool(setting(run, "lora"))
     kind = str(setting(run, "kind") or "language")
     matter: dict[str, Any] = {}
-    if _hub_name(run.model_name):
-        matter["base_model"] = run.model_name
+    if _hub_name(base := run.model_name.removeprefix("image:")):
+        matter["base_model"] = base
     datasets = [name for name in data_names(run) if _hub_name(name)]
     if datasets:
         matter["datasets"] = datasets
-    matter["library_name"] = "peft" if lora else LIBRARIES.get(kind, "transformers")
+    matter["library_name"] = "peft" if lora else "transformers" if kind == "language" else "rather"
+    if is_pipeline(run):
+        matter["library_name"], matter["pipeline_tag"] = "diffusers", "text-to-image"
     if kind == "language":
         matter["pipeline_tag"] = "text-generation"
     if run.is_reward_model:
@@ -121,9 +133,18 @@ def _cell(value: results.Estimate | None, share: bool) -> str:
     return f"{value.text(share)} ({interval})" if interval else value.text(share)
 
 
+def is_pipeline(run: RunFolder) -> bool:
+    """Whether what was trained is an image pipeline of diffusers."""
+    return any((run.path / "model" / name).is_file() for name in PIPELINE_FILES)
+
+
 def _use(run: RunFolder) -> str:
     if run.is_reward_model:
         return f"## Use\n\n{_fenced(OF_REWARD_MODEL, 'python')}"
+    if is_pipeline(run):
+        whole = (run.path / "model" / PIPELINE_FILES[0]).is_file()
+        code = OF_PIPELINE if whole else OF_PIPELINE_ADAPTERS.format(base=run.model_name.removeprefix("image:"))
+        return f"## Use\n\n{_fenced(code, 'python')}"
     matter = front_matter(run)
     if matter["library_name"] == "transformers":
         loaded = "from transformers import AutoModelForCausalLM, AutoTokenizer"

@@ -94,6 +94,22 @@ OF_REWARD_MODELS = {
 }
 """What is said otherwise where rewards are the model's own and not implied by a policy."""
 
+OF_DENOISERS = {
+    "logps": {
+        "title": "Scores of responses",
+        "unit": "minus half a squared error",
+        "note": "Denoising errors, summed over a latent's values, mean over responses: higher is a smaller error. They "
+        "bound likelihoods, they are none.",
+    },
+    "length": {"title": "Size of responses", "unit": "latent values"},
+}
+
+OF_KINDS: dict[str, dict[str, dict[str, Any]]] = {
+    "reward": OF_REWARD_MODELS,
+    "diffusion": OF_DENOISERS,
+    "flow": OF_DENOISERS,
+}
+
 PLAIN = {
     *(
         "step",
@@ -111,9 +127,13 @@ PLAIN = {
 """Keys that are not curves of their own (throughput is made of some)."""
 
 
-def charts(metrics: Sequence[dict[str, Any]], *, reward_model: bool = False) -> tuple[list[Chart], list[Chart]]:
-    """The charts every run has, and those of whatever else it logged."""
-    specs = [replace(spec, **OF_REWARD_MODELS.get(spec.name, {})) for spec in SPECS] if reward_model else SPECS
+def charts(metrics: Sequence[dict[str, Any]], kind: str = "") -> tuple[list[Chart], list[Chart]]:
+    """The charts every run has, and those of whatever else it logged.
+
+    Args:
+        kind: of the model, for the words.
+    """
+    specs = [replace(spec, **OF_KINDS.get(kind, {}).get(spec.name, {})) for spec in SPECS]
     known = [chart for spec in specs if (chart := _chart(spec, metrics))]
     if throughput := _throughput(metrics):
         known.append(throughput)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rather.report.numbers import number, percent, shown
@@ -129,8 +129,12 @@ def estimate(table: Mapping[str, Any], key: str) -> Estimate | None:
     return Estimate(value)
 
 
-def rows(evaluation: Mapping[str, Any]) -> list[Row]:
-    """The before/after table: known metrics first, then whatever else was measured, then the world's pass rates."""
+def rows(evaluation: Mapping[str, Any], kind: str = "") -> list[Row]:
+    """The before/after table: known metrics first, then whatever else was measured, then the world's pass rates.
+
+    Args:
+        kind: of the model, for the words.
+    """
     before, after = _table(evaluation, "before"), _table(evaluation, "after")
     present = [*LABELS, *(key for key in [*before, *after] if key not in LABELS)]
     found = []
@@ -142,20 +146,24 @@ def rows(evaluation: Mapping[str, Any]) -> list[Row]:
             continue
         if left or right:
             label, share, better = LABELS.get(key, (key, False, 0))
-            found.append(Row(key, label, left, right, share, better))
+            found.append(Row(key, worded(label, kind), left, right, share, better))
     return found + world_rows(evaluation)
 
 
-def of_reward_model(table: list[Row]) -> list[Row]:
-    """The same rows where rewards are the model's own and not implied by a policy."""
-    words = {" (implicit reward)": "", "Implicit reward,": "Reward,"}
+_OF_DENOISERS = {"log-probability": "score", "Log-probability": "Score"}
+_WORDS = {
+    "reward": {" (implicit reward)": "", "Implicit reward,": "Reward,"},
+    "diffusion": _OF_DENOISERS,
+    "flow": _OF_DENOISERS,
+}
+"""What is said otherwise of a kind of model: rewards that are its own, scores that are errors and no likelihoods."""
 
-    def said(label: str) -> str:
-        for implied, own in words.items():
-            label = label.replace(implied, own)
-        return label
 
-    return [replace(row, label=said(row.label)) for row in table]
+def worded(label: str, kind: str) -> str:
+    """A label in the words that are right for a kind of model."""
+    for general, own in _WORDS.get(kind, {}).items():
+        label = label.replace(general, own)
+    return label
 
 
 def world_rows(evaluation: Mapping[str, Any]) -> list[Row]:

@@ -57,10 +57,15 @@ class RunFolder:
         return model if isinstance(model, str) else "unknown model"
 
     @property
+    def model_kind(self) -> str:
+        """What was trained: ``language``, ``reward``, ``diffusion``, ``flow``, ...; empty where it is not told."""
+        model = self.run.get("model")
+        return str(model.get("kind") or "") if isinstance(model, dict) else ""
+
+    @property
     def is_reward_model(self) -> bool:
         """Whether what was trained scores answers and does not write them."""
-        model = self.run.get("model")
-        return isinstance(model, dict) and model.get("kind") == "reward"
+        return self.model_kind == "reward"
 
     @property
     def method(self) -> dict[str, Any]:

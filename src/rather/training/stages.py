@@ -382,7 +382,12 @@ class Stages:
         if self.config.push_to_hub and self.main:
             finish.push(self.config.push_to_hub, folder, self.display, self.record)
         finish.tell(
-            self.display, self.before, after, self.world, {"model": folder, "report": report, "run": self.output}
+            self.display,
+            self.policy.kind,
+            self.before,
+            after,
+            self.world,
+            {"model": folder, "report": report, "run": self.output},
         )
         return RunResult("finished", self.output, done, folder, self.before, after)
 
