@@ -60,9 +60,23 @@ def test_lora_runs_name_peft_and_how_to_load_them(make_run: MakeRun) -> None:
     assert "AutoPeftModelForCausalLM" in card
 
 
-def test_image_runs_name_diffusers(make_run: MakeRun) -> None:
-    found = matter(model_card(edit(make_run(), model={"name": "m", "kind": "flow"})))
-    assert found["library_name"] == "diffusers"
+@pytest.mark.parametrize(
+    ("file", "loaded"), [("model_index.json", "from_pretrained"), ("pipeline.json", "load_lora_weights")]
+)
+def test_image_runs_name_diffusers(make_run: MakeRun, file: str, loaded: str) -> None:
+    folder = edit(make_run(), model={"name": "image:owner/name", "kind": "flow"})
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / file).write_text("{}")
+    card = model_card(folder)
+    found = matter(card)
+    assert (found["library_name"], found["pipeline_tag"]) == ("diffusers", "text-to-image")
+    assert found["base_model"] == "owner/name"
+    assert loaded in card
+
+
+def test_other_models_are_rathers_own(make_run: MakeRun) -> None:
+    found = matter(model_card(edit(make_run(), model={"name": "m", "kind": "diffusion"})))
+    assert found["library_name"] == "rather"
     assert "pipeline_tag" not in found
 
 

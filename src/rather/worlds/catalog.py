@@ -62,6 +62,10 @@ WORLDS = {
         "rather.worlds.points.pairs:load_query",
         "points in the plane, near mode or far mode (model toy:points; options: pairs, flip, delta, split, seed)",
     ),
+    "shapes": World(
+        "rather.worlds.shapes.pairs:load_query",
+        "captioned images of coloured shapes (options: pairs, kind, flip, mismatch, size, split, seed)",
+    ),
     "shop": World(
         "rather.worlds.shop.rows:load_query",
         "users, items and latent tastes (model toy:shop; options: k, users, split, seed)",

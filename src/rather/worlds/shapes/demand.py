@@ -1,0 +1,160 @@
+"""What a caption asks for, in words, and whether a scene obeys.
+
+The six tasks are named after those of GenEval (Ghosh et al. 2023): single object, two objects, counting, colours, position
+and attribute binding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from rather.worlds.shapes.scene import (
+    BACKGROUNDS,
+    COLOURS,
+    MOST,
+    PLACES,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    Scene,
+    Thing,
+    pick,
+    placed_at,
+    random_thing,
+    related,
+    spread,
+)
+
+TASKS = ("single_object", "two_objects", "counting", "colours", "position", "binding")
+OPENINGS = ("", "a picture of ", "an image with ", "a drawing of ", "there is ")
+_NUMBERS = ("", "one", "two", "three", "four")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An object asked for; what is ``None`` is free."""
+
+    shape: str
+    colour: str | None = None
+    texture: str | None = None
+    size: str | None = None
+
+    @property
+    def words(self) -> str:
+        return " ".join(word for word in (self.size, self.texture, self.colour, self.shape) if word)
+
+    def fits(self, thing: Thing) -> bool:
+        asked = ((self.colour, thing.colour), (self.texture, thing.texture), (self.size, thing.size))
+        return self.shape == thing.shape and all(want is None or want == has for want, has in asked)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Objects, each ``count`` times, and where: ``relation`` is of the first object to the second, ``place`` of a single
+    one."""
+
+    task: str
+    wanted: tuple[Wanted, ...]
+    count: int = 1
+    relation: str | None = None
+    place: str | None = None
+    background: str | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it has a combination that training captions never have: 5 of 40 of colour and shape, and, where the
+        colour is free, 3 of 15 of texture and shape."""
+        return any(_held_out(wanted) for wanted in self.wanted)
+
+    def obeyed(self, scene: Scene) -> bool:
+        """Whether the scene holds exactly the objects asked for, and where they are asked for."""
+        wanted = self.wanted * self.count
+        if len(scene.things) != len(wanted) or self.background not in (None, scene.background):
+            return False
+        return any(
+            all(want.fits(thing) for want, thing in zip(wanted, order, strict=True)) and self._placed(order)
+            for order in permutations(scene.things)
+        )
+
+    def _placed(self, things: tuple[Thing, ...]) -> bool:
+        if self.place is not None and placed_at(things[0]) != self.place:
+            return False
+        return self.relation is None or self.relation in related(things[0], things[1])
+
+    def caption(self, wording: int) -> str:
+        """One of ``len(OPENINGS)`` wordings."""
+        opening, first = OPENINGS[wording], self.wanted[0]
+        if self.count > 1:
+            opening = "there are " if opening == "there is " else opening
+            text = f"{_NUMBERS[self.count]} {first.words}{'es' if first.shape == 'cross' else 's'}"
+        else:
+            text = (
+                f" {self.relation} ".join(f"a {want.words}" for want in self.wanted)
+                if self.relation
+                else (" and ".join(f"a {want.words}" for want in self.wanted))
+            )
+        text += f" {self.place}" if self.place else ""
+        text += f" on a {self.background} background" if self.background else ""
+        return opening + text
+
+
+def _held_out(wanted: Wanted) -> bool:
+    shape = SHAPES.index(wanted.shape)
+    if wanted.colour is not None:
+        return tuple(COLOURS).index(wanted.colour) == (3 * shape + 1) % len(COLOURS)
+    return wanted.texture is not None and shape == (1, 4, 2)[TEXTURES.index(wanted.texture)]
+
+
+def random_demand(task: str, random: np.random.Generator, held_out: bool = False) -> Demand:
+    """A demand of this task, all equally likely, from the training captions or from those held out."""
+    while (found := _draw(task, random)).held_out != held_out:
+        pass
+    return found
+
+
+def _draw(task: str, random: np.random.Generator) -> Demand:
+    def some(values: tuple[str, ...], share: float) -> str | None:
+        return pick(values, random) if random.random() < share else None
+
+    shapes = [str(shape) for shape in random.permutation(SHAPES)[:2]]
+    colours = [str(colour) for colour in random.permutation(tuple(COLOURS))[:2]]
+    ground = some(tuple(BACKGROUNDS), 0.25)
+    if task in ("single_object", "two_objects"):
+        things = [Wanted(shape, texture=pick(TEXTURES, random), size=some(SIZES, 0.25)) for shape in shapes]
+        return Demand(task, tuple(things[: 1 if task == "single_object" else 2]), background=ground)
+    if task == "binding":
+        pairs = zip(shapes, colours, strict=True)
+        things = [Wanted(shape, colour, some(TEXTURES, 0.25), some(SIZES, 0.25)) for shape, colour in pairs]
+        return Demand(task, tuple(things), background=ground)
+    if task == "counting":
+        wanted = Wanted(shapes[0], colours[0], some(TEXTURES, 0.25), some(SIZES, 0.25))
+        return Demand(task, (wanted,), count=int(random.integers(2, MOST + 1)), background=ground)
+    if task == "colours":
+        wanted = Wanted(shapes[0], colours[0], some(TEXTURES, 0.25), some(SIZES, 0.25))
+        return Demand(task, (wanted,), place=some(tuple(PLACES), 0.5), background=ground)
+    if task == "position":
+        things = tuple(Wanted(shape, colour) for shape, colour in zip(shapes, colours, strict=True))
+        return Demand(task, things, relation=pick(RELATIONS, random), background=ground)
+    raise ValueError(f"there is no task {task!r}")
+
+
+def scene_for(demand: Demand, random: np.random.Generator, background: str | None = None) -> Scene:
+    """A scene that obeys: what the demand leaves free is drawn at random, equal objects are alike.
+
+    Args:
+        demand: what must hold.
+        random: of everything else.
+        background: if given, used where the demand leaves it free.
+    """
+    things = []
+    for want in demand.wanted:
+        free = random_thing(random)
+        things.append(
+            Thing(want.colour or free.colour, want.shape, want.texture or free.texture, want.size or free.size)
+        )
+    ground = demand.background or background or pick(tuple(BACKGROUNDS), random)
+    return Scene(ground, spread(things * demand.count, random, demand.place, demand.relation))
