@@ -60,6 +60,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    found.get("about:blank")  # away from the browser's own first tab, which asks for things of its own
     yield found
     found.quit()
 
@@ -76,9 +77,10 @@ def show(browser: Any, page: Path, *, width: int = 1280, theme: str = "light") -
 
 
 def requests(browser: Any) -> list[str]:
-    """Addresses of everything that the page asked for since it was loaded."""
+    """Addresses of everything that the page asked for since it was loaded; not what the browser's own first tab does."""
     events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [told["request"]["url"] for told in sent if told["documentURL"].startswith("file:")]
 
 
 @pytest.fixture
