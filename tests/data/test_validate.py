@@ -149,3 +149,9 @@ def test_fingerprint_sees_everything_but_the_place(tmp_path: Path) -> None:
     ]
     prints = {load(jsonl(tmp_path / f"{i}.jsonl", *rows)).fingerprint for i, rows in enumerate(others)}
     assert len(prints | {base}) == 7
+
+
+def test_images_have_no_length_in_characters() -> None:
+    found = load("world:shapes?pairs=6").summary
+    assert set(found["characters"]) == {"prompt"}
+    assert "length_bias" not in found

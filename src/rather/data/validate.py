@@ -105,7 +105,7 @@ class Census:
                 if len(self.places) < _PLACES:
                     self.places.append((self._place(mark), self._place(before)))
             self._edges.setdefault(_pack((winner, loser)), mark)
-        self._measure(comparison, form != "image pair")
+        self._measure(comparison, form != "image pair" and not any(isinstance(r, bytes) for r in comparison.responses))
 
     def _measure(self, comparison: Comparison, written: bool) -> None:
         # A path says nothing about the length of what it leads to.
@@ -114,7 +114,7 @@ class Census:
         size = [len(text) for text in texts]
         self.lengths["prompt"].append(len(prompt))
         winners, losers = {e.winner for e in comparison.edges}, {e.loser for e in comparison.edges}
-        for index, length in enumerate(size):
+        for index, length in enumerate(size if written else ()):
             kind = "chosen" if index in winners else "rejected" if index in losers else "other"
             self.lengths[kind].append(length)
         if len(prompt) > 20 and texts and all(text.startswith(prompt) for text in texts):
