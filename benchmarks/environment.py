@@ -19,7 +19,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     found = versions()
-    for name in ("trl", "liger-kernel", "flash-attn"):
+    for name in ("trl", "diffusers", "liger-kernel", "flash-attn"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -10,13 +10,28 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from benchmarks.job import Job
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
-Runner = Callable[[Job], dict[str, Any]]
+
+class Work(Protocol):
+    """What a runner asks of a job (``benchmarks.job.Job`` and its like)."""
+
+    @property
+    def contender(self) -> str: ...
+
+    @property
+    def form(self) -> str | None: ...
+
+    @property
+    def warmup(self) -> int: ...
+
+    def save(self, path: Path) -> Path: ...
+
+
+Runner = Callable[[Any], dict[str, Any]]
+"""Runs one job (``Work``); its result as JSON has it."""
 
 
 class Failed(RuntimeError):
@@ -26,7 +41,7 @@ class Failed(RuntimeError):
 def in_own_process(scratch: Path) -> Runner:
     """A runner that starts ``benchmarks.worker`` for each job."""
 
-    def run(job: Job) -> dict[str, Any]:
+    def run(job: Work) -> dict[str, Any]:
         asked, found = job.save(scratch / "job.json"), scratch / "result.json"
         found.unlink(missing_ok=True)
         command = [sys.executable, "-m", "benchmarks.worker", str(asked), str(found)]
@@ -42,14 +57,15 @@ def in_own_process(scratch: Path) -> Runner:
     return run
 
 
-def in_this_process(job: Job) -> dict[str, Any]:
+def in_this_process(job: Work) -> dict[str, Any]:
     """A runner without start-up cost: for trying things out; its memory figures mean nothing."""
     from accelerate.state import AcceleratorState, GradientState
 
     from benchmarks.worker import run
 
+    told_job: Any = job
     try:
-        return json.loads(json.dumps(run(job).plain()))
+        return json.loads(json.dumps(run(told_job).plain()))
     finally:
         # The next contender may want another precision, which a process normally decides once.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -59,7 +75,7 @@ def in_this_process(job: Job) -> dict[str, Any]:
 def told(runner: Runner, say: Callable[[str], None]) -> Runner:
     """The runner, with one line about each job."""
 
-    def run(job: Job) -> dict[str, Any]:
+    def run(job: Work) -> dict[str, Any]:
         start = time.perf_counter()
         found = runner(job)
         steps = found["steps"][job.warmup :]

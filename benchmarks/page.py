@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page_peers, plots
+from benchmarks import page_images, page_peers, plots
 from rather.report.numbers import shown
 from rather.studies.report import table
 from rather.training.record import read_json, write_text
@@ -28,6 +28,7 @@ python -m benchmarks.curves --pairs pairs.jsonl     # both loss curves, float32
 python -m benchmarks.ablation --pairs pairs.jsonl   # each part of the fast path alone
 python -m benchmarks.growth                         # small random models, a few minutes
 python -m benchmarks.methods                        # every method, 20 steps
+python -m benchmarks.images                         # Diffusion-DPO on a random image pipeline, a few minutes
 ```
 
 Without `--pairs` the embedded instruction pairs are used. With a GPU everything runs on it, and `--model random:1b` makes
@@ -45,6 +46,7 @@ def build(out: Path) -> Path:
         "ablation": _ablation,
         "growth": _growth,
         "methods": _methods,
+        "images": page_images.section,
     }
     lines = [HEAD]
     for name, section in sections.items():

@@ -223,7 +223,7 @@ def footer(found: Mapping[str, Any]) -> list[str]:
     """The command, the machine, and what there is to say about this run."""
     machine, versions = found["environment"], found["environment"]["versions"]
     where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
-    names = ("rather", "torch", "transformers", "trl", "peft", "accelerate", "liger-kernel", "flash-attn")
+    names = ("rather", "torch", "transformers", "trl", "peft", "diffusers", "accelerate", "liger-kernel", "flash-attn")
     said = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
     load = f"; load {machine['load']:.1f} before the start" if machine["load"] is not None else ""
     return [

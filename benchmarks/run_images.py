@@ -1,0 +1,253 @@
+"""One contender on images in one process: ``rather`` with its cache filled, the filling alone, or the plain loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from benchmarks.image_plain import PlainLoop, read
+from benchmarks.meter import Meter
+from rather.data.types import Comparison, Edge
+from rather.policies.pipelines.architectures import ARCHITECTURES
+from rather.policies.pipelines.opening import load, schedule_of
+from rather.policies.pipelines.policy import PipelinePolicy
+from rather.policies.settings import PolicySettings
+from rather.training import machine
+from rather.training.loop import Loop
+from rather.training.run import train
+from rather.training.stages import Stages
+
+Contender = Literal["rather", "filling", "plain", "plain tuned"]
+"""``filling``: images and captions into an empty cache, nothing else. ``plain tuned``: with the allocator as
+``rather`` sets it."""
+
+_RANK, _ALPHA = 16, 32.0
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """A short training run on images.
+
+    Attributes:
+        pipeline: a folder.
+        data: a file of pairs of ``benchmarks.image_models``.
+        cache: folder of the latents and states that ``rather`` keeps.
+        side: of the images, pixels.
+        batch: pairs of an optimizer step.
+    """
+
+    contender: Contender
+    pipeline: str
+    data: str
+    cache: str
+    side: int
+    batch: int
+    steps: int
+    warmup: int = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    learning_rate: float = 1e-4
+    beta: float = 2000.0
+    seed: int = 42
+    form: str | None = None
+
+    @property
+    def total(self) -> int:
+        return self.warmup + self.steps
+
+    def save(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+
+@dataclass
+class ImageStep:
+    """Of a batch; ``wall`` and ``cpu`` seconds, ``phases`` wall seconds; ``loss`` is none where only the cache is filled."""
+
+    wall: float
+    cpu: float
+    loss: float | None
+    phases: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ImageResult:
+    """Memory in MiB, see ``benchmarks.job.Result``."""
+
+    steps: list[ImageStep]
+    memory: dict[str, float]
+    parameters: dict[str, int]
+    device: str
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Done(Exception):
+    """All steps are taken."""
+
+
+def run(job: ImageJob) -> ImageResult:
+    """Train as the job says, in this process."""
+    meter = Meter()
+    if job.contender != "plain":
+        machine.prepare_cpu()
+    pipeline, kind = load(job.pipeline, Path(job.pipeline))
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    counted = {name: _size(part) for name, part in zip(("unet", "vae", "text"), parts, strict=True)}
+    if job.contender.startswith("plain"):
+        pipeline.to(meter.device)
+    meter.loaded()
+    with patch.dict(os.environ, {"RATHER_CACHE": job.cache}):
+        if job.contender.startswith("plain"):
+            steps, memory = _plain(job, pipeline, meter)
+        elif job.contender == "filling":
+            steps, memory = _filling(job, policy_of(job, pipeline, kind), meter)
+        else:
+            steps, memory = _rather(job, policy_of(job, pipeline, kind), meter)
+    counted["trained"] = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
+    return ImageResult(steps, memory, counted, str(meter.device))
+
+
+def policy_of(job: ImageJob, pipeline: Any, kind: str) -> PipelinePolicy:
+    """As ``rather train --lora`` opens it; the plain loop leaves out no captions, so neither does this."""
+    settings = PolicySettings(  # type: ignore[call-arg]
+        model=job.pipeline, lora=True, lora_rank=_RANK, lora_alpha=_ALPHA, precision=job.precision,
+        image_size=job.side, caption_drop=0.0,
+    )  # fmt: skip
+    schedule = schedule_of(pipeline, kind, job.pipeline)
+    return PipelinePolicy(pipeline, ARCHITECTURES[kind](), schedule, settings, job.pipeline)
+
+
+def plain_of(job: ImageJob, pipeline: Any) -> PlainLoop:
+    """The plain loop with the same adapters."""
+    return PlainLoop(
+        pipeline, side=job.side, beta=job.beta, learning_rate=job.learning_rate, bf16=job.precision == "bf16",
+        rank=_RANK, alpha=_ALPHA,
+    )  # fmt: skip
+
+
+def comparisons(data: str) -> list[Comparison]:
+    return [
+        Comparison(id=str(number), prompt=caption, responses=(chosen, rejected), edges=(Edge(0, 1),))
+        for number, (caption, chosen, rejected) in enumerate(read(data))
+    ]
+
+
+def _plain(job: ImageJob, pipeline: Any, meter: Meter) -> tuple[list[ImageStep], dict[str, float]]:
+    torch.manual_seed(job.seed)
+    loop, rows = plain_of(job, pipeline), read(job.data)
+    steps = []
+    for number in range(job.total):
+        phases: dict[str, float] = {}
+        start = meter.now()
+        last = start[0]
+
+        def lap(name: str, phases: dict[str, float] = phases) -> None:
+            nonlocal last
+            now = meter.now()[0]
+            phases[name], last = now - last, now
+
+        loss = loop.step(rows[number * job.batch : (number + 1) * job.batch], lap)
+        steps.append(ImageStep(**meter.since(start), loss=loss, phases=phases))
+    return steps, meter.memory()
+
+
+def _filling(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[ImageStep], dict[str, float]]:
+    rows, steps = comparisons(job.data), []
+    for number in range(job.total):
+        start = meter.now()
+        policy.encode(rows[number * job.batch : (number + 1) * job.batch])
+        steps.append(ImageStep(**meter.since(start), loss=None))
+    return steps, meter.memory()
+
+
+def _rather(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[ImageStep], dict[str, float]]:
+    steps: list[ImageStep] = []
+    memory: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, _watched(job, meter, steps, memory), suppress(_Done):
+        train(
+            policy, comparisons(job.data), method="diffusion_dpo", beta=job.beta, batch_size=job.batch,
+            max_steps=job.total, learning_rate=job.learning_rate, lr_schedule="constant", warmup_ratio=0.0,
+            seed=job.seed, eval_fraction=0.0, samples=False, save_steps=0, quiet=True, profile=meter.device.type == "cuda",
+            output=str(Path(folder) / "run"),
+        )  # fmt: skip
+    return steps, memory
+
+
+@contextmanager
+def _watched(job: ImageJob, meter: Meter, steps: list[ImageStep], memory: dict[str, float]) -> Iterator[None]:
+    """Time the loop's own steps, with what is between them, and stop after the last."""
+    original, mark = Loop.step, None
+
+    def step(loop: Loop, number: int) -> Any:
+        nonlocal mark
+        start = mark or meter.now()
+        found = original(loop, number)
+        steps.append(ImageStep(**meter.since(start), loss=found.loss, phases=dict(found.seconds)))
+        mark = meter.now()
+        if len(steps) == job.total:
+            memory.update(meter.memory())
+            raise _Done
+        return found
+
+    # The picture of a report before training runs the whole pipeline; no loop of training does that.
+    with patch.object(Loop, "step", step), patch.object(Stages, "_examine"):
+        yield
+
+
+def agreement(job: ImageJob, number: int = 2, spread: float = 0.3, beta: float = 100.0) -> dict[str, float]:
+    """Both losses in float32 on the same pairs, noise and timesteps, with adapters that are no identity.
+
+    The plain loop encodes images and captions itself; only the standard normal numbers are handed over.
+
+    Args:
+        spread: of the random second factors of the adapters; large, so that the loss is far from log 2.
+        beta: in the place of the job's: 2000 would make 1e-4 of the last digit of a squared error.
+    """
+    from rather.methods.registry import get
+
+    job = replace(job, beta=beta)
+    with patch.dict(os.environ, {"RATHER_CACHE": job.cache}):
+        policy = policy_of(job, *load(job.pipeline, Path(job.pipeline)))
+        policy.dtype = torch.float32
+        batch = policy.collate(policy.encode(comparisons(job.data)[:number]))
+    other, _ = load(job.pipeline, Path(job.pipeline))
+    plain = plain_of(job, other)
+    plain.bf16 = False
+    noise = torch.Generator().manual_seed(job.seed)
+    for name, parameter in policy.network.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, spread, generator=noise)
+    plain.unet.load_state_dict(policy.network.state_dict())
+    draw = policy.draw(batch, job.seed)
+    clean, order = policy.clean(batch, job.seed), [*range(0, 2 * number, 2), *range(1, 2 * number, 2)]
+    normal = ((clean - batch.inputs["latents"]) / batch.inputs["std"])[order]
+
+    def same(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scale = plain.vae.config.scaling_factor
+        return (mean + std * normal) * scale, draw.target[order], draw.timestep[order]
+
+    objective = get("diffusion_dpo").objective(beta=job.beta)
+    with torch.no_grad():
+        policy_scores = policy.score(policy.network, batch, draw)
+        off = policy.adapters_off(policy.network)
+        assert off is not None  # fresh adapters can be switched off
+        with off:
+            reference = policy.score(policy.network, batch, draw)
+        ours = float(objective(policy_scores, reference, batch.layout).loss(batch.layout.counts()))
+        theirs = float(plain.loss(read(job.data)[:number], same))
+    return {"beta": beta, "rather": ours, "plain": theirs, "difference": abs(ours - theirs)}
+
+
+def _size(part: Any) -> int:
+    return sum(p.numel() for p in part.parameters())
