@@ -166,7 +166,8 @@ def _filling(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[
     for number in range(job.total):
         start = meter.now()
         policy.encode(rows[number * job.batch : (number + 1) * job.batch])
-        steps.append(ImageStep(**meter.since(start), loss=None))
+        taken = meter.since(start)
+        steps.append(ImageStep(taken["wall"], taken["cpu"], None))
     return steps, meter.memory()
 
 
