@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks import command, image_models
 from benchmarks.environment import precision
 from benchmarks.execute import Runner
-from benchmarks.run_images import ImageJob, agreement
+from benchmarks.image_agreement import agreement
+from benchmarks.run_images import ImageJob
 from rather.errors import UserError
 
 WARMUP = 1

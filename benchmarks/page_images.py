@@ -29,7 +29,8 @@ def section(found: Mapping[str, Any], folder: Path) -> list[str]:
         f"{parts['trained'] / 1e6:.2f} M trained), {found['batch']} pairs of {found['side']} x {found['side']} pixels a "
         f"step, {found['precision']}. The plain loop runs VAE, text encoder and reference in every step; *tuned* is the "
         "same with the allocator as `rather` sets it. `rather` is measured with its cache filled; filling it is the "
-        f"last row; pictures for the report are left out. {len(results['rather'])} repeats in turns: median (least to most).",
+        "last row; pictures for the report are left out. "
+        f"{len(results['rather'])} repeats in turns: median (least to most).",
         "",
         *table(("", "s a step", "CPU s a step", "MB above the pipeline", "MB in all"), _rows(found)),
         "",

@@ -7,13 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
 from benchmarks.image_plain import PlainLoop, read
 from benchmarks.meter import Meter
@@ -167,7 +166,8 @@ def _filling(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[
     for number in range(job.total):
         start = meter.now()
         policy.encode(rows[number * job.batch : (number + 1) * job.batch])
-        steps.append(ImageStep(**meter.since(start), loss=None))
+        taken = meter.since(start)
+        steps.append(ImageStep(taken["wall"], taken["cpu"], None))
     return steps, meter.memory()
 
 
@@ -203,50 +203,6 @@ def _watched(job: ImageJob, meter: Meter, steps: list[ImageStep], memory: dict[s
     # The picture of a report before training runs the whole pipeline; no loop of training does that.
     with patch.object(Loop, "step", step), patch.object(Stages, "_examine"):
         yield
-
-
-def agreement(job: ImageJob, number: int = 2, spread: float = 0.3, beta: float = 100.0) -> dict[str, float]:
-    """Both losses in float32 on the same pairs, noise and timesteps, with adapters that are no identity.
-
-    The plain loop encodes images and captions itself; only the standard normal numbers are handed over.
-
-    Args:
-        spread: of the random second factors of the adapters; large, so that the loss is far from log 2.
-        beta: in the place of the job's: 2000 would make 1e-4 of the last digit of a squared error.
-    """
-    from rather.methods.registry import get
-
-    job = replace(job, beta=beta)
-    with patch.dict(os.environ, {"RATHER_CACHE": job.cache}):
-        policy = policy_of(job, *load(job.pipeline, Path(job.pipeline)))
-        policy.dtype = torch.float32
-        batch = policy.collate(policy.encode(comparisons(job.data)[:number]))
-    other, _ = load(job.pipeline, Path(job.pipeline))
-    plain = plain_of(job, other)
-    plain.bf16 = False
-    noise = torch.Generator().manual_seed(job.seed)
-    for name, parameter in policy.network.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(0, spread, generator=noise)
-    plain.unet.load_state_dict(policy.network.state_dict())
-    draw = policy.draw(batch, job.seed)
-    clean, order = policy.clean(batch, job.seed), [*range(0, 2 * number, 2), *range(1, 2 * number, 2)]
-    normal = ((clean - batch.inputs["latents"]) / batch.inputs["std"])[order]
-
-    def same(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        scale = plain.vae.config.scaling_factor
-        return (mean + std * normal) * scale, draw.target[order], draw.timestep[order]
-
-    objective = get("diffusion_dpo").objective(beta=job.beta)
-    with torch.no_grad():
-        policy_scores = policy.score(policy.network, batch, draw)
-        off = policy.adapters_off(policy.network)
-        assert off is not None  # fresh adapters can be switched off
-        with off:
-            reference = policy.score(policy.network, batch, draw)
-        ours = float(objective(policy_scores, reference, batch.layout).loss(batch.layout.counts()))
-        theirs = float(plain.loss(read(job.data)[:number], same))
-    return {"beta": beta, "rather": ours, "plain": theirs, "difference": abs(ours - theirs)}
 
 
 def _size(part: Any) -> int:
