@@ -26,13 +26,19 @@ When = Literal["before", "after"]
 
 
 def examine(
-    policy: Policy, output: Path, when: When, known: Mapping[str, Any], world: AnswerCheck | None = None
+    policy: Policy,
+    output: Path,
+    when: When,
+    known: Mapping[str, Any],
+    world: AnswerCheck | None = None,
+    *,
+    draw: bool = True,
 ) -> dict[str, Any]:
     """``known`` with the present network's pass rates under ``when``; a policy without checks adds nothing.
 
     A policy that answers in text is checked by the ``world`` its data is from, if there is one.
 
-    Draws ``samples/{when}.png``; once both are there a row of ``samples.jsonl`` shows them side by side.
+    With ``draw``, ``samples/{when}.png`` is drawn; once both are there a row of ``samples.jsonl`` shows them side by side.
 
     Returns:
         ``{"before": {name: {"rate", "interval", "n"}}, "after": ...}``: the ``world`` part of ``evaluation.json``. In
@@ -50,7 +56,7 @@ def examine(
         if passed is not None:
             found[when] = {name: _rate(values) for name, values in passed.items()}
             _compare(passed, output / "samples" / "passed.json", when, found[when])
-        if callable(getattr(told, "illustrate", None)):
+        if draw and callable(getattr(told, "illustrate", None)):
             _draw(told, output, when, found)
     return found
 

@@ -314,7 +314,8 @@ class Stages:
     def _examine(self, when: examine.When, numbers: dict[str, Any]) -> None:
         """Pass rates and picture of a policy that knows its world."""
         if self.main and not finish.is_sharded(self.policy.network):
-            self.world = examine.examine(self.policy, self.output, when, self.world, self.text_world)
+            draw = self.config.samples
+            self.world = examine.examine(self.policy, self.output, when, self.world, self.text_world, draw=draw)
             self._write_evaluation(numbers)
 
     def _write_evaluation(self, numbers: dict[str, Any]) -> None:
