@@ -199,7 +199,6 @@ def _watched(job: ImageJob, meter: Meter, steps: list[ImageStep], memory: dict[s
             raise _Done
         return found
 
-    # The picture of a report before training runs the whole pipeline; no loop of training does that.
     with patch.object(Loop, "step", step):
         yield
 
