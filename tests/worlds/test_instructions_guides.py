@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rather.worlds.instructions.guides import Guide, guide
 from rather.worlds.instructions.prompts import compose
@@ -44,10 +42,10 @@ def test_nothing_to_help():
     assert Guide().finish(" x ") == "x"
 
 
-@given(st.sampled_from(RECORDS))
-def test_a_guide_never_fixes_what_it_forbids(one):
-    found = guide(one)
-    assert found.forbidden.isdisjoint(found.prefix.strip('"') + found.suffix.strip('".') or " ")
+def test_a_guide_never_fixes_what_it_forbids():
+    for one in RECORDS:
+        found = guide(one)
+        assert found.forbidden.isdisjoint(found.prefix.strip('"') + found.suffix.strip('".') or " "), one["id"]
 
 
 def test_most_prompts_have_one():

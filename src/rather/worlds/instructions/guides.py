@@ -86,6 +86,8 @@ def guide(record: Mapping[str, Any]) -> Guide:
     for name, make in _GUIDES.items():
         if name in constraints:
             found |= make(constraints[name])
+    if "," in found.forbidden:
+        found = Guide(found.prefix, found.suffix.replace(",", ""), found.forbidden)
     for name, (case, forbidden) in _CASES.items():
         if name in constraints:
             found = Guide(case(found.prefix), case(found.suffix), found.forbidden | forbidden)
