@@ -57,15 +57,14 @@ def in_own_process(scratch: Path) -> Runner:
     return run
 
 
-def in_this_process(job: Work) -> dict[str, Any]:
+def in_this_process(job: Any) -> dict[str, Any]:
     """A runner without start-up cost: for trying things out; its memory figures mean nothing."""
     from accelerate.state import AcceleratorState, GradientState
 
     from benchmarks.worker import run
 
-    told_job: Any = job
     try:
-        return json.loads(json.dumps(run(told_job).plain()))
+        return json.loads(json.dumps(run(job).plain()))
     finally:
         # The next contender may want another precision, which a process normally decides once.
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -17,8 +17,24 @@ PACKED = "packed"
 """A form of the benchmarks alone: one row without padding, in which every response has a prompt of its own."""
 
 
+class Short:
+    """What jobs of every kind are: so many steps, and a file for the process that takes them."""
+
+    steps: int
+    warmup: int
+
+    @property
+    def total(self) -> int:
+        return self.warmup + self.steps
+
+    def save(self, path: Path) -> Path:
+        told: Any = self
+        path.write_text(json.dumps(asdict(told)))
+        return path
+
+
 @dataclass(frozen=True)
-class Job:
+class Job(Short):
     """A short training run of one contender.
 
     Attributes:
@@ -54,14 +70,6 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     beta: float = 0.1
     seed: int = 42
-
-    @property
-    def total(self) -> int:
-        return self.warmup + self.steps
-
-    def save(self, path: Path) -> Path:
-        path.write_text(json.dumps(asdict(self)))
-        return path
 
     @staticmethod
     def read(path: Path) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.image_plain import PlainLoop, read
+from benchmarks.job import Short
 from benchmarks.meter import Meter
 from rather.data.types import Comparison, Edge
 from rather.policies.pipelines.architectures import ARCHITECTURES
@@ -33,7 +33,7 @@ _RANK, _ALPHA = 16, 32.0
 
 
 @dataclass(frozen=True)
-class ImageJob:
+class ImageJob(Short):
     """A short training run on images.
 
     Attributes:
@@ -57,14 +57,6 @@ class ImageJob:
     beta: float = 2000.0
     seed: int = 42
     form: str | None = None
-
-    @property
-    def total(self) -> int:
-        return self.warmup + self.steps
-
-    def save(self, path: Path) -> Path:
-        path.write_text(json.dumps(asdict(self)))
-        return path
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,13 +44,9 @@ def folders(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATHER_CACHE", str(root / "cache"))
     monkeypatch.setattr(pipelines, "_STEPS", 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def pairs(number: int = 6) -> list[Comparison]:

@@ -16,8 +16,8 @@ from rather.data.types import Comparison, Prompt
 from rather.errors import UserError
 from rather.inspection.fifa import Fifa, Terms
 from rather.inspection.neighbours import neighbour_distance
+from rather.policies.rendering import prompt_text
 from rather.rewards.base import Judge
-from rather.rewards.rating import prompt_text
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(what, total) -> a progress bar that takes advances."""

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from rather.errors import UserError, nearest
 from rather.policies import packaged
+from rather.policies.pipelines.files import PIPELINE
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +108,7 @@ def _resolve_folder(path: Path) -> ResolvedModel:
             )
         return ResolvedModel(on.path_or_name, on.alias, on.revision, on.source, adapter=where)
     if not (path / _CONFIG).is_file():
-        pipeline = (path / "model_index.json").is_file()
+        pipeline = (path / PIPELINE).is_file()
         what = "an image pipeline (model_index.json), not a language model" if pipeline else "config.json is missing"
         raise UserError(what, where=where, fix="give a folder written by save_pretrained")
     files = [file.name for file in path.iterdir()]

@@ -85,14 +85,7 @@ class Given:
 
     def normal(self, stream: int, shared: bool = True) -> Tensor:
         """[R, ...] standard normal numbers, the same for all responses of a comparison, or independent."""
-        shape = self.clean.shape[1:]
-        keys = self.layout.key.cpu()
-        if not shared:
-            prompt = self.layout.prompt.cpu()
-            keys = keys[prompt] ^ (number_in_comparison(prompt) * _SPREAD)
-        drawn = torch.from_numpy(normals(self.seed, keys.numpy(), stream, int(torch.Size(shape).numel())))
-        drawn = drawn.float().reshape(-1, *shape).to(self.clean.device)
-        return drawn[self.layout.prompt] if shared else drawn
+        return normal_numbers(self.layout, self.seed, stream, self.clean.shape[1:], shared=shared)
 
 
 class Noising(Protocol):
@@ -182,6 +175,18 @@ class Inversion:
         signal, sigma = given.schedule.coefficients(timestep, given.clean)
         tau = (noisy - signal * given.clean) / sigma
         return DenoisingDraw(timestep, noisy, given.schedule.target(given.clean, tau, timestep))
+
+
+def normal_numbers(layout: Layout, seed: int, stream: int, shape: torch.Size, *, shared: bool) -> Tensor:
+    """[R, *shape] float32 standard normal numbers by seed, key and stream, the same for all responses of a comparison, or
+    independent. Made on the CPU, so that they are the same on every device."""
+    keys = layout.key.cpu()
+    if not shared:
+        prompt = layout.prompt.cpu()
+        keys = keys[prompt] ^ (number_in_comparison(prompt) * _SPREAD)
+    drawn = torch.from_numpy(normals(seed, keys.numpy(), stream, shape.numel()))
+    drawn = drawn.float().reshape(-1, *shape).to(layout.key.device)
+    return drawn[layout.prompt] if shared else drawn
 
 
 def number_in_comparison(prompt: Tensor) -> Tensor:

@@ -15,10 +15,8 @@ from typing import cast
 
 from rather.errors import UserError, nearest
 from rather.policies.base import Policy
+from rather.policies.pipelines.files import is_pipeline
 from rather.policies.settings import PolicySettings
-
-PIPELINE, PIPELINE_ADAPTERS = "model_index.json", "pipeline.json"
-"""Files by which the folder of an image pipeline is known, and that of adapters that were trained for one."""
 
 Factory = Callable[[PolicySettings], Policy]
 
@@ -47,17 +45,11 @@ def open_policy(settings: PolicySettings) -> Policy:
     prefix, colon, _ = settings.model.partition(":")
     if colon and prefix.isidentifier():
         return _find(prefix, settings.model)(settings)
-    if is_pipeline(settings.model):
+    if is_pipeline(Path(settings.model).expanduser()):
         return _find("image", settings.model)(settings)
     from rather.policies.language import LanguagePolicy
 
     return LanguagePolicy.load(settings)
-
-
-def is_pipeline(model: str) -> bool:
-    """Whether a folder holds an image pipeline, or adapters of one."""
-    folder = Path(model).expanduser()
-    return any((folder / name).is_file() for name in (PIPELINE, PIPELINE_ADAPTERS))
 
 
 def _find(prefix: str, model: str) -> Factory:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rather.data.types import Comparison
+from rather.data.types import Comparison, Prompt
 from rather.errors import UserError
 
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
@@ -115,6 +115,11 @@ def render_raw(comparison: Comparison) -> Rendered:
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
     """Messages as ``\\n\\nHuman: ...\\n\\nAssistant: ...``."""
     return "".join(f"\n\n{_SPEAKERS.get(m['role'], str(m['role']).title())}: {_text(m)}" for m in messages)
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as one text."""
+    return prompt if isinstance(prompt, str) else transcript(prompt).strip()
 
 
 def _template_options(comparison: Comparison) -> dict[str, Any]:

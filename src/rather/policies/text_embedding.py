@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class TextEmbedder:
     """
 
     def __init__(self, model: str = "minilm", max_length: int = 256) -> None:
-        self.name, self.max_length = model, max_length
+        self.max_length = max_length
         self.tokenizer: Any = load_tokenizer(model)
         loaded: Any = load_encoder(model) if is_encoder(model) else load_causal_lm(model).base_model
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,16 +32,14 @@ class TextEmbedder:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str], advance: Callable[[int], None] = lambda _: None) -> np.ndarray:
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """[n, d] float32 of ``texts``. An empty text has a point too, where the tokenizer puts marks around it; else 0."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        found: list[np.ndarray | None] = [None] * len(texts)
-        for start in range(0, len(order), _BATCH):
-            some = order[start : start + _BATCH]
-            for index, point in zip(some, self._points([texts[i] for i in some]), strict=True):
-                found[index] = point
-            advance(len(some))
-        return np.stack([point for point in found if point is not None]) if texts else np.empty((0, 0), np.float32)
+        points = [
+            self._points([texts[index] for index in order[start : start + _BATCH]])
+            for start in range(0, len(order), _BATCH)
+        ]
+        return np.concatenate(points)[np.argsort(order)] if texts else np.empty((0, 0), np.float32)
 
     def _points(self, texts: list[str]) -> np.ndarray:
         given = self.tokenizer(

@@ -9,11 +9,9 @@ from typing import Any
 
 import yaml
 
+from rather.policies.pipelines.files import PIPELINE, is_pipeline
 from rather.report import findings, results, tables
 from rather.report.run_folder import RunFolder, read_run
-
-PIPELINE_FILES = ("model_index.json", "pipeline.json")
-"""By which the weights of an image pipeline are known, whole and as adapters."""
 
 OF_PIPELINE = """from diffusers import DiffusionPipeline
 
@@ -67,7 +65,7 @@ def front_matter(run: RunFolder) -> dict[str, Any]:
     if datasets:
         matter["datasets"] = datasets
     matter["library_name"] = "peft" if lora else "transformers" if kind == "language" else "rather"
-    if is_pipeline(run):
+    if is_pipeline(run.path / "model"):
         matter["library_name"], matter["pipeline_tag"] = "diffusers", "text-to-image"
     if kind == "language":
         matter["pipeline_tag"] = "text-generation"
@@ -133,16 +131,11 @@ def _cell(value: results.Estimate | None, share: bool) -> str:
     return f"{value.text(share)} ({interval})" if interval else value.text(share)
 
 
-def is_pipeline(run: RunFolder) -> bool:
-    """Whether what was trained is an image pipeline of diffusers."""
-    return any((run.path / "model" / name).is_file() for name in PIPELINE_FILES)
-
-
 def _use(run: RunFolder) -> str:
     if run.is_reward_model:
         return f"## Use\n\n{_fenced(OF_REWARD_MODEL, 'python')}"
-    if is_pipeline(run):
-        whole = (run.path / "model" / PIPELINE_FILES[0]).is_file()
+    if is_pipeline(run.path / "model"):
+        whole = (run.path / "model" / PIPELINE).is_file()
         code = OF_PIPELINE if whole else OF_PIPELINE_ADAPTERS.format(base=run.model_name.removeprefix("image:"))
         return f"## Use\n\n{_fenced(code, 'python')}"
     matter = front_matter(run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rather.errors import UserError
+from rather.policies.pipelines.files import is_pipeline
 from rather.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def final_model(run: RunFolder) -> str:
     """
     folder = run.path / "model"
     initial = str(run.config.get("model") or run.model_name)
-    if (folder / "model_index.json").is_file():
+    if is_pipeline(folder):
         raise UserError(
             "did not train a language model", where=str(run.path), fix="this command reads language models"
         )

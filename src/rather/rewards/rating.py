@@ -14,8 +14,8 @@ import torch
 from rather.data.types import Prompt
 from rather.errors import UserError
 from rather.policies.language import LanguagePolicy
-from rather.policies.rendering import transcript
-from rather.sampling.prompts import encode
+from rather.policies.rendering import prompt_text
+from rather.rewards.opening import next_logits
 
 QUESTION = """Rate this request as a prompt for a generative model: is it clear, meaningful and complete? Does it ask for
 nothing harmful?
@@ -24,11 +24,6 @@ Request:
 {prompt}
 
 Answer with one digit from 0 (meaningless or harmful) to 9 (clear, meaningful and harmless)."""
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """A prompt as one text."""
-    return prompt if isinstance(prompt, str) else transcript(prompt).strip()
 
 
 class PromptRater:
@@ -53,15 +48,10 @@ class PromptRater:
     @torch.no_grad()
     def rate(self, prompts: Sequence[Prompt]) -> list[float]:
         """[n] in [0, 1]."""
-        tokenizer: Any = self.policy.tokenizer
-        device = next(self.policy.network.parameters()).device
         found = []
         with self.policy.sampling():
             for prompt in prompts:
-                question = QUESTION.format(prompt=prompt_text(prompt))
-                chat = tokenizer.chat_template is not None
-                ids = encode(tokenizer, [{"role": "user", "content": question}] if chat else question + "\nAnswer: ")
-                logits = self.policy.model(input_ids=torch.tensor([ids], device=device)).logits[0, -1]
-                digits = logits.double()[self._digits.to(device)].softmax(-1)
-                found.append(float(digits @ torch.arange(10, dtype=torch.float64, device=device)) / 9)
+                logits = next_logits(self.policy, QUESTION.format(prompt=prompt_text(prompt)), cue="\nAnswer: ")
+                digits = logits[self._digits.to(logits.device)].softmax(-1)
+                found.append(float(digits @ torch.arange(10, dtype=torch.float64, device=logits.device)) / 9)
         return found

@@ -21,10 +21,9 @@ from rather.data.types import Comparison, Prompt, Response
 from rather.errors import UserError
 from rather.objectives.scores import reduce_elements
 from rather.policies.language import LanguagePolicy
-from rather.policies.rendering import transcript
+from rather.policies.rendering import prompt_text
 from rather.rewards.base import Judge
-from rather.rewards.opening import open_language_model
-from rather.sampling.prompts import encode
+from rather.rewards.opening import next_logits, open_language_model
 from rather.worlds.query import QueryOptions, read_options, split_query
 
 EPSILON = 1e-8
@@ -125,15 +124,9 @@ class Choice(Judge):
     @torch.no_grad()
     def _ask(self, prompt: Prompt, a: str, b: str) -> tuple[float, float]:
         """Probabilities of the letters A and B."""
-        shown = prompt if isinstance(prompt, str) else transcript(prompt).strip()
-        question = QUESTION.format(prompt=shown, a=a, b=b)
-        tokenizer: Any = self.policy.tokenizer
-        chat = tokenizer.chat_template is not None
-        ids = encode(tokenizer, [{"role": "user", "content": question}] if chat else question + "\nAnswer:")
-        device = next(self.policy.network.parameters()).device
         with self.policy.sampling():
-            logits = self.policy.model(input_ids=torch.tensor([ids], device=device)).logits[0, -1]
-        probabilities = logits.double().softmax(-1)
+            logits = next_logits(self.policy, QUESTION.format(prompt=prompt_text(prompt), a=a, b=b), cue="\nAnswer:")
+        probabilities = logits.softmax(-1)
         return float(probabilities[self._letters["A"]].sum()), float(probabilities[self._letters["B"]].sum())
 
 

@@ -144,17 +144,16 @@ def accuracy(settings: Settings, world: World, weights: Tensor, random: torch.Ge
     return float(torch.stack(shares).mean())
 
 
-def chosen(settings: Settings, world: World, pairs: Pairs, rewards: Tensor, **weights: object) -> list[int]:
-    """The pairs that FiFA keeps, by rewards [2, N]."""
-    fifa = Fifa(alpha=0.0, **{"gamma": 0.0, **weights})  # type: ignore[arg-type]
-    distance = neighbour_distance(world.prompts.numpy())[pairs.prompt.numpy()]
-    terms = fifa.terms((rewards[0] - rewards[1]).numpy(), np.zeros(len(pairs.prompt)), distance)
-    return best(fifa.score(terms), max(1, round(settings.keep * len(pairs.prompt))))
+def chosen(settings: Settings, fifa: Fifa, margin: Tensor, distance: np.ndarray) -> list[int]:
+    """The pairs that FiFA keeps, by margins [N] and distances [N]; prompts are of one quality."""
+    terms = fifa.terms(margin.numpy(), np.zeros(len(distance)), distance)
+    return best(fifa.score(terms), max(1, round(settings.keep * len(distance))))
 
 
 def run(settings: Settings, seed: int) -> Rows:
     random = torch.Generator().manual_seed(seed)
     world = make_world(settings, random)
+    alone = neighbour_distance(world.prompts.numpy())
     found: dict[str, dict[str, float]] = {}
     for flip in (settings.low, settings.high):
         pairs = label(settings, world, flip, random)
@@ -162,15 +161,15 @@ def run(settings: Settings, seed: int) -> Rows:
         truth = world.reward(pairs.features, pairs.prompt)
         proxy = truth + settings.noise * torch.randn(truth.shape, generator=random, dtype=torch.float64)
         fitted = fit(settings, design, random)
-        leaky = torch.stack([design @ fitted, torch.zeros(len(design), dtype=torch.float64)])
+        margin, distance = proxy[0] - proxy[1], alone[pairs.prompt.numpy()]
         everything = list(range(len(design)))
         some = torch.randperm(len(design), generator=random)[: max(1, round(settings.keep * len(design)))]
         arms = {
             "random": some.tolist(),
-            "signed margin": chosen(settings, world, pairs, proxy),
-            "signed margin and diversity": chosen(settings, world, pairs, proxy, gamma=0.5),
-            "absolute margin": chosen(settings, world, pairs, proxy, margin="abs"),
-            "fitted proxy": chosen(settings, world, pairs, leaky),
+            "signed margin": chosen(settings, Fifa(0.0, 0.0), margin, distance),
+            "signed margin and diversity": chosen(settings, Fifa(0.0, 0.5), margin, distance),
+            "absolute margin": chosen(settings, Fifa(0.0, 0.0, "abs"), margin, distance),
+            "fitted proxy": chosen(settings, Fifa(0.0, 0.0), design @ fitted, distance),
         }
         weights = {name: fit(settings, design[rows], random) for name, rows in arms.items()}
         weights |= {"all": fitted, "all, ten times the steps": fit(settings, design, random, 10 * settings.steps)}

@@ -165,7 +165,7 @@ def tell(
         kind: of the model, for the words.
         world: what programs found when they checked the model's own answers (``examine.examine``).
     """
-    likelihood, score = ("log-probability", "score" if kind in ("diffusion", "flow") else "log-probability")
+    score = "score" if kind in ("diffusion", "flow") else "log-probability"
     rows = []
     for name, label in (("pass_rate", "own answers that pass every check"), (SINGLE, "single checks passed")):
         if any(name in found for found in world.values()):
@@ -173,7 +173,7 @@ def tell(
         if (after_training := world.get("after", {}).get(name, {})).get("change") is not None:
             rows.append(["  change, answer by answer", "", _change(after_training)])
     rows += [
-        [label.replace(likelihood, score), _with_interval(before, key), _with_interval(after, key)]
+        [label.replace("log-probability", score), _with_interval(before, key), _with_interval(after, key)]
         for key, label in ROWS
         if key in before or key in after
     ]

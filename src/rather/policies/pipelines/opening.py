@@ -11,7 +11,7 @@ import torch
 from rather.errors import UserError, nearest
 from rather.policies.models import hub_may_answer
 from rather.policies.pipelines.architectures import ARCHITECTURES, Flux, StableDiffusion3
-from rather.policies.registry import PIPELINE, PIPELINE_ADAPTERS
+from rather.policies.pipelines.files import ADAPTERS, PIPELINE
 from rather.policies.schedule import NoiseSchedule, Prediction
 from rather.policies.settings import PolicySettings
 
@@ -42,8 +42,8 @@ def open_image(settings: PolicySettings) -> PipelinePolicy:
     name = settings.model.removeprefix("image:")
     folder = Path(name).expanduser()
     adapters: Path | None = None
-    if (folder / PIPELINE_ADAPTERS).is_file():
-        adapters, name = folder, str(json.loads((folder / PIPELINE_ADAPTERS).read_text(encoding="utf-8"))["base"])
+    if (folder / ADAPTERS).is_file():
+        adapters, name = folder, str(json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))["base"])
         folder = Path(name).expanduser()
     pipeline, kind = load(name, folder)
     from rather.policies.pipelines.policy import PipelinePolicy

@@ -22,16 +22,16 @@ from rather.data.types import Comparison
 from rather.errors import UserError
 from rather.objectives.scores import Layout, stable_key
 from rather.policies.base import Batch, Encoded
-from rather.policies.counter_random import integers, normals
+from rather.policies.counter_random import integers
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
-from rather.policies.noising import DenoisingDraw, Noising, number_in_comparison
+from rather.policies.noising import DenoisingDraw, Noising, normal_numbers
 from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.files import ADAPTERS
 from rather.policies.pipelines.pixels import Framed, framed
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
-from rather.policies.registry import PIPELINE_ADAPTERS
 from rather.policies.schedule import NoiseSchedule
 from rather.policies.settings import PolicySettings
 
@@ -133,6 +133,8 @@ class PipelinePolicy(DenoisingPolicy):
         found: list[Encoded] = []
         waiting: dict[str, Framed] = {}
         captions: dict[str, str] = {content_key(""): ""}
+        channels, height, width = self.latent_shape
+        elements, cost = channels * height * width, max(1, height * width // 64)
         for comparison in comparisons:
             try:
                 inputs = self._keys(comparison, waiting)
@@ -142,9 +144,8 @@ class PipelinePolicy(DenoisingPolicy):
             captions.setdefault(inputs["caption"], comparison.prompt)
             if len(waiting) >= _BATCH:
                 self._encode_images(waiting)
-            shape = self.latent_shape
-            cost = max(1, shape[1] * shape[2] // 64) * len(comparison.responses)
-            found.append(Encoded(comparison, (int(np.prod(shape)),) * len(comparison.responses), cost, inputs))
+            images = len(comparison.responses)
+            found.append(Encoded(comparison, (elements,) * images, cost * images, inputs))
         self._encode_images(waiting)
         self._texts.fill(captions, self._encode_texts, _BATCH)
         self.report.encoded = len(found)
@@ -222,10 +223,7 @@ class PipelinePolicy(DenoisingPolicy):
     def clean(self, batch: Batch, seed: int) -> Tensor:
         """A sample of each latent's distribution, by ``seed``, the comparison's key and the response's number."""
         mean, std = batch.inputs["latents"], batch.inputs["std"]
-        prompt = batch.layout.prompt.cpu()
-        keys = batch.layout.key.cpu()[prompt] ^ (number_in_comparison(prompt) * 0x9E3779B1)
-        drawn = torch.from_numpy(normals(seed, keys.numpy(), _LATENTS, mean[0].numel())).reshape(mean.shape)
-        return mean + std * drawn.to(mean)
+        return mean + std * normal_numbers(batch.layout, seed, _LATENTS, mean.shape[1:], shared=False).to(mean)
 
     @torch.no_grad()
     def draw(
@@ -282,7 +280,7 @@ class PipelinePolicy(DenoisingPolicy):
         }
         type(self.pipeline).save_lora_weights(str(folder), **given)
         base = {"base": self.name, "class": type(self.pipeline).__name__}
-        (folder / PIPELINE_ADAPTERS).write_text(json.dumps(base, indent=1) + "\n", encoding="utf-8")
+        (folder / ADAPTERS).write_text(json.dumps(base, indent=1) + "\n", encoding="utf-8")
 
     @torch.no_grad()
     def images(

@@ -36,7 +36,6 @@ class Store:
         items: dict[str, Item],
         make: Callable[[Sequence[Item]], Sequence[dict[str, Tensor]]],
         batch: int,
-        advance: Callable[[int], None] = lambda _: None,
     ) -> int:
         """Make what is missing of ``items`` (key -> what it is made of), ``batch`` at a time; returns how many were."""
         missing = [key for key in items if not self.path(key).is_file()]
@@ -44,7 +43,6 @@ class Store:
             some = missing[start : start + batch]
             for key, tensors in zip(some, make([items[key] for key in some]), strict=True):
                 self._write(key, tensors)
-            advance(len(some))
         return len(missing)
 
     def _write(self, key: str, tensors: dict[str, Tensor]) -> None:

@@ -142,19 +142,13 @@ def _draw(task: str, random: np.random.Generator) -> Demand:
     raise ValueError(f"there is no task {task!r}")
 
 
-def scene_for(demand: Demand, random: np.random.Generator, background: str | None = None) -> Scene:
-    """A scene that obeys: what the demand leaves free is drawn at random, equal objects are alike.
-
-    Args:
-        demand: what must hold.
-        random: of everything else.
-        background: if given, used where the demand leaves it free.
-    """
+def scene_for(demand: Demand, random: np.random.Generator) -> Scene:
+    """A scene that obeys: what the demand leaves free is drawn at random, equal objects are alike."""
     things = []
     for want in demand.wanted:
         free = random_thing(random)
         things.append(
             Thing(want.colour or free.colour, want.shape, want.texture or free.texture, want.size or free.size)
         )
-    ground = demand.background or background or pick(tuple(BACKGROUNDS), random)
+    ground = demand.background or pick(tuple(BACKGROUNDS), random)
     return Scene(ground, spread(things * demand.count, random, demand.place, demand.relation))

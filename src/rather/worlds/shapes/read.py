@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rather.worlds.shapes.render import INK, SIDES, Image, Mask, ink, outline
-from rather.worlds.shapes.scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES, UNSEEN, Scene, Thing
+from rather.worlds.shapes.scene import COLOURS, GROUNDS, SHAPES, SIZES, TEXTURES, Scene, Thing
 
 SMALLEST = 10
 """Connected pixels of an image of 32 x 32 that count as an object; fewer are noise."""
 ALIKE = 0.6
 """Least overlap (intersection over union) with an outline; below, an object is a blob of no known shape."""
-
-_GROUNDS = {**BACKGROUNDS, **UNSEEN}
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,12 @@ def read(pixels: Image) -> Reading:
     side = len(pixels)
     if side not in SIDES or pixels.shape != (side, side, 3):
         raise ValueError(f"an image of shapes is [32, 32, 3] or [64, 64, 3], not {list(pixels.shape)}")
-    palette = np.array([*_GROUNDS.values(), *COLOURS.values()], dtype=np.float64)
+    palette = np.array([*GROUNDS.values(), *COLOURS.values()], dtype=np.float64)
     dark = INK * np.array(list(COLOURS.values()), dtype=np.float64)
     nearest = _nearest(pixels, np.concatenate([palette, dark]))
-    counts = np.bincount(nearest.ravel(), minlength=len(_GROUNDS))[: len(_GROUNDS)]
+    counts = np.bincount(nearest.ravel(), minlength=len(GROUNDS))[: len(GROUNDS)]
     ground = int(counts.argmax())
-    inks = np.concatenate([palette[ground : ground + 1], palette[len(_GROUNDS) :], dark])
+    inks = np.concatenate([palette[ground : ground + 1], palette[len(GROUNDS) :], dark])
     nearest = _nearest(pixels, inks)
     hue = np.where(nearest == 0, -1, (nearest - 1) % len(COLOURS))
     is_dark = nearest > len(COLOURS)
@@ -62,7 +60,7 @@ def read(pixels: Image) -> Reading:
             continue
         things.append(thing)
         overlaps.append(overlap)
-    scene = Scene(list(_GROUNDS)[ground], tuple(sorted(things)))
+    scene = Scene(list(GROUNDS)[ground], tuple(sorted(things)))
     return Reading(scene, blobs, float(np.mean(overlaps)) if overlaps else 0.0)
 
 

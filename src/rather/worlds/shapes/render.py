@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rather.errors import UserError
-from rather.worlds.shapes.scene import BACKGROUNDS, COLOURS, UNSEEN, Scene
+from rather.worlds.shapes.scene import COLOURS, GROUNDS, Scene
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -51,7 +51,7 @@ def ink(texture: str, size: str, side: int) -> Mask:
 def render(scene: Scene, side: int = 32) -> Image:
     """[side, side, 3] RGB. Nothing is antialiased: a pixel has the colour of what covers its centre."""
     pixels = np.empty((side, side, 3), dtype=np.uint8)
-    pixels[:] = (BACKGROUNDS | UNSEEN)[scene.background]
+    pixels[:] = GROUNDS[scene.background]
     for thing in scene.things:
         mask, dark = outline(thing.shape, thing.size, side), ink(thing.texture, thing.size, side)
         left, top = round(thing.x * side) - len(mask) // 2, round(thing.y * side) - len(mask) // 2

@@ -24,6 +24,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 }
 UNSEEN: dict[str, tuple[int, int, int]] = {"navy": (14, 18, 72)}
 """Backgrounds kept out of what a base model learns from: winners on them lie outside of its data."""
+GROUNDS = BACKGROUNDS | UNSEEN
 SHAPES = ("circle", "square", "triangle", "cross", "diamond")
 TEXTURES = ("solid", "striped", "dotted")
 SIZES = ("small", "large")

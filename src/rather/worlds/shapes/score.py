@@ -9,7 +9,7 @@ import numpy as np
 from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand
 from rather.worlds.shapes.read import read
 from rather.worlds.shapes.render import Image
-from rather.worlds.shapes.scene import BACKGROUNDS, COLOURS, UNSEEN
+from rather.worlds.shapes.scene import COLOURS, GROUNDS
 
 _EVALUATION = 90_001
 """Seed of the prompts that models are measured on; no pairs are drawn from it."""
@@ -55,7 +55,7 @@ def aesthetic(pixels: Image) -> float:
     things = found.scene.things
     if not things:
         return 0.0
-    ground = np.asarray((BACKGROUNDS | UNSEEN)[found.scene.background], dtype=np.float64)
+    ground = np.asarray(GROUNDS[found.scene.background], dtype=np.float64)
     inks = np.array([COLOURS[thing.colour] for thing in things], dtype=np.float64)
     contrast = float(np.linalg.norm(inks - ground, axis=-1).mean() / (255 * np.sqrt(3)))
     middle = np.mean([(thing.x, thing.y) for thing in things], axis=0)
