@@ -18,7 +18,8 @@ from benchmarks.job import Short
 from benchmarks.meter import Meter
 from rather.data.types import Comparison, Edge
 from rather.policies.pipelines.architectures import ARCHITECTURES
-from rather.policies.pipelines.opening import load, schedule_of
+from rather.policies.pipelines.noise import schedule_of
+from rather.policies.pipelines.opening import load
 from rather.policies.pipelines.policy import PipelinePolicy
 from rather.policies.settings import PolicySettings
 from rather.training import machine

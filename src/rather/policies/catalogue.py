@@ -18,8 +18,9 @@ from rather.data.types import Comparison
 from rather.objectives.scores import Layout, Scores
 from rather.policies.base import Batch, Draw, Encoded
 from rather.policies.encoding_report import EncodingReport
-from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
-from rather.worlds.query import QueryOptions, read_options
+from rather.policies.settings import PolicySettings
+from rather.policies.toys import load_weights, read_toy, save_weights, trained_once, weights_hash
+from rather.worlds.query import QueryOptions
 from rather.worlds.shop.truth import FEATURES, ITEMS, SEEN, TRAINING_USERS, USERS, Shop, open_shop, taken_ranks
 
 _VERSION = 1  # of the warm start; raise it when that changes
@@ -125,13 +126,13 @@ class CataloguePolicy:
         return "Held-out users by the rank of the item they took among twenty candidates; the first bar is HR@1"
 
 
-def open_shop_policy(values: dict[str, str], where: str) -> CataloguePolicy:
+def open_shop_policy(settings: PolicySettings) -> CataloguePolicy:
     """The policy of ``toy:shop?...``, warm-started on the training users (a second at first use)."""
-    options = read_options(ShopModelOptions, values, where)
+    options = read_toy(ShopModelOptions, settings)
     shop = open_shop(options.seed)
     network = Recommender(shop)
     if options.weights:
-        load_weights(network, options.weights, where)
+        load_weights(network, options.weights, settings.model)
     else:
         name = f"shop-v{_VERSION}-seed{options.seed}"
         trained_once(network, name, lambda fresh: warm_start(fresh, shop, options.seed))

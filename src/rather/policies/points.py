@@ -20,9 +20,10 @@ from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.guidance import Guidance, guided
 from rather.policies.schedule import NoiseSchedule, Predict, ddim
-from rather.policies.toys import load_weights, save_weights, trained_once, weights_hash
+from rather.policies.settings import PolicySettings
+from rather.policies.toys import load_weights, read_toy, save_weights, trained_once, weights_hash
 from rather.worlds.points.truth import PROMPTS, base_data, judge
-from rather.worlds.query import QueryOptions, read_options
+from rather.worlds.query import QueryOptions
 
 NULL = PROMPTS
 """The prompt that says nothing; prompts are replaced by it in 10% of the base model's training."""
@@ -194,12 +195,12 @@ def schedule_of(process: Process) -> NoiseSchedule:
     return NoiseSchedule.rectified_flow() if process == "flow" else NoiseSchedule.stable_diffusion()
 
 
-def open_points(values: dict[str, str], where: str) -> PointsPolicy:
+def open_points(settings: PolicySettings) -> PointsPolicy:
     """The policy of ``toy:points?...``; the base model is trained at first use (about ten seconds)."""
-    options = read_options(PointsModelOptions, values, where)
+    options = read_toy(PointsModelOptions, settings)
     network = PointDenoiser()
     if options.weights:
-        load_weights(network, options.weights, where)
+        load_weights(network, options.weights, settings.model)
     else:
         flow = "flow-" if options.process == "flow" else ""
         few = "" if options.steps == _PRETRAINING_STEPS else f"-steps{options.steps}"

@@ -1,4 +1,4 @@
-"""Toy models by name: ``toy:points`` and ``toy:shop``, with options as a query.
+"""Toy models by name: ``toy:points``, ``toy:shapes`` and ``toy:shop``, with options as a query.
 
 Their weights are trained once, on the spot, and kept in the user's cache; ``weights=FOLDER`` opens a trained copy.
 """
@@ -20,10 +20,14 @@ from rather.errors import UserError, nearest
 from rather.policies.base import Policy
 from rather.policies.packaged import cache_dir
 from rather.policies.settings import PolicySettings
-from rather.worlds.query import split_query
+from rather.worlds.query import Options, read_options, split_query
 
-TOYS = {"points": "rather.policies.points:open_points", "shop": "rather.policies.catalogue:open_shop_policy"}
-"""Name -> ``module:function`` that takes the query's values and the whole name."""
+TOYS = {
+    "points": "rather.policies.points:open_points",
+    "shapes": "rather.policies.pipelines.opening:open_image",
+    "shop": "rather.policies.catalogue:open_shop_policy",
+}
+"""Name -> ``module:function`` of the settings."""
 
 
 def open_toy(settings: PolicySettings) -> Policy:
@@ -33,14 +37,23 @@ def open_toy(settings: PolicySettings) -> Policy:
         UserError: no such toy, an unknown option, or a setting that toys do not have.
     """
     where = settings.model
-    name, values = split_query(where.removeprefix("toy:"), where)
+    name, _ = split_query(where.removeprefix("toy:"), where)
     if name not in TOYS:
         raise UserError(f"there is no toy model {name!r}", where=where, fix=nearest(name, TOYS))
-    if settings.lora:
-        raise UserError("toy models are trained whole, they have no adapters", where="--lora", fix="leave --lora out")
     module, _, function = TOYS[name].partition(":")
-    opened: Callable[[dict[str, str], str], Policy] = getattr(importlib.import_module(module), function)
-    return opened(values, where)
+    opened: Callable[[PolicySettings], Policy] = getattr(importlib.import_module(module), function)
+    return opened(settings)
+
+
+def read_toy(options: type[Options], settings: PolicySettings) -> Options:
+    """The options of a toy that is trained whole.
+
+    Raises:
+        UserError: an unknown option, a value out of range, or ``--lora``.
+    """
+    if settings.lora:
+        raise UserError("this toy model is trained whole, it has no adapters", where="--lora", fix="leave --lora out")
+    return read_options(options, split_query(settings.model, settings.model)[1], settings.model)
 
 
 def load_weights(network: nn.Module, folder: str, where: str) -> None:

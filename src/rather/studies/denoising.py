@@ -16,6 +16,7 @@ from rather.objectives.scores import Layout, Scores
 from rather.policies.base import Batch
 from rather.policies.denoising import DenoisingDraw
 from rather.policies.points import PointsPolicy, Process, open_points
+from rather.policies.settings import PolicySettings
 from rather.worlds.points.truth import PROMPTS, Points, rates
 
 
@@ -49,7 +50,7 @@ class Step:
 
 def base_model(seed: int, steps: int, process: Process = "diffusion") -> PointsPolicy:
     """The policy with the base model of this seed, after so many steps of pretraining; kept in the user's cache."""
-    return open_points({"seed": str(seed), "steps": str(steps), "process": process}, "toy:points")
+    return open_points(PolicySettings(model=f"toy:points?seed={seed}&steps={steps}&process={process}"))
 
 
 def batch_of(pairs: Pairs) -> Batch:

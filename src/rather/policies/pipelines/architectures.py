@@ -28,6 +28,10 @@ class StableDiffusion:
         states, _ = pipeline.encode_prompt(list(captions), device, 1, False)
         return {"states": states}
 
+    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
+        """What the pipeline is told when it makes so many images; ``guidance`` is the scale, its own when left out."""
+        return _scale(guidance)
+
     def predict(
         self,
         network: nn.Module,
@@ -75,6 +79,9 @@ class StableDiffusion3:
         )
         return {"states": states, "pooled": pooled}
 
+    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
+        return _scale(guidance)
+
     def predict(
         self,
         network: nn.Module,
@@ -98,11 +105,17 @@ class Flux:
     component = "transformer"
 
     def texts(self, pipeline: Any, captions: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-        longest = min(512, pipeline.tokenizer_2.model_max_length)
         states, pooled, _ = pipeline.encode_prompt(
-            prompt=list(captions), prompt_2=None, device=device, max_sequence_length=longest
+            prompt=list(captions), prompt_2=None, device=device, max_sequence_length=_longest(pipeline)
         )
         return {"states": states, "pooled": pooled}
+
+    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
+        """A model that was distilled is told the scale; another one predicts the empty caption too."""
+        told: dict[str, Any] = {"max_sequence_length": _longest(pipeline)}
+        if guidance is None or pipeline.transformer.config.guidance_embeds:
+            return told | _scale(guidance)
+        return told | {"true_cfg_scale": guidance, "negative_prompt": [""] * images}
 
     def predict(
         self,
@@ -127,6 +140,15 @@ class Flux:
         )[0]
         squares = found.view(rows, height // 2, width // 2, channels, 2, 2)
         return squares.permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
+
+
+def _scale(guidance: float | None) -> dict[str, Any]:
+    return {} if guidance is None else {"guidance_scale": guidance}
+
+
+def _longest(pipeline: Any) -> int:
+    """Tokens of a caption for FLUX's second text encoder."""
+    return min(512, pipeline.tokenizer_2.model_max_length)
 
 
 def _sigma(schedule: NoiseSchedule, timestep: Tensor, like: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 
 from rather.errors import UserError, nearest
 from rather.policies.models import hub_may_answer
-from rather.policies.pipelines.architectures import ARCHITECTURES, Flux, StableDiffusion3
+from rather.policies.pipelines.architectures import ARCHITECTURES
 from rather.policies.pipelines.files import ADAPTERS, PIPELINE
-from rather.policies.schedule import NoiseSchedule, Prediction
+from rather.policies.pipelines.noise import schedule_of
 from rather.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _OPTIONAL = {
 }
 """Parts that diffusers wants to be told of when a pipeline has none."""
 
-_PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "velocity"}
-
 
 def open_image(settings: PolicySettings) -> PipelinePolicy:
     """The policy of a pipeline.
@@ -45,10 +43,24 @@ def open_image(settings: PolicySettings) -> PipelinePolicy:
     if (folder / ADAPTERS).is_file():
         adapters, name = folder, str(json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))["base"])
         folder = Path(name).expanduser()
-    pipeline, kind = load(name, folder)
-    from rather.policies.pipelines.policy import PipelinePolicy
+    if name.startswith("toy:"):
+        from rather.policies.shapes.base import base_folder
 
-    return PipelinePolicy(pipeline, ARCHITECTURES[kind](), schedule_of(pipeline, kind, name), settings, name, adapters)
+        folder = base_folder(name)
+        pipeline, kind = load(str(folder), folder)
+    else:
+        pipeline, kind = load(name, folder)
+    schedule = schedule_of(pipeline, kind, name)
+    return _policy_of(pipeline)(pipeline, ARCHITECTURES[kind](), schedule, settings, name, adapters)
+
+
+def _policy_of(pipeline: Any) -> type[PipelinePolicy]:
+    """A pipeline of the world of shapes has a policy that knows the truth about its samples."""
+    from rather.policies.pipelines.policy import PipelinePolicy
+    from rather.policies.shapes.pixel_code import PixelCode
+    from rather.policies.shapes.policy import ShapesPolicy
+
+    return ShapesPolicy if isinstance(pipeline.vae, PixelCode) else PipelinePolicy
 
 
 def load(name: str, folder: Path) -> tuple[Any, str]:
@@ -60,6 +72,8 @@ def load(name: str, folder: Path) -> tuple[Any, str]:
             "image pipelines need diffusers", where=f"--model {name}", fix="pip install 'rather[images]'"
         ) from None
     from diffusers.utils import logging
+
+    import rather.policies.shapes.pixel_code  # noqa: F401  # diffusers loads a part of ours only where it is imported
 
     logging.disable_progress_bar()
     index = _index(name, folder)
@@ -110,24 +124,3 @@ def _index(name: str, folder: Path) -> dict[str, Any]:
 def _nowhere(name: str) -> UserError:
     fix = "give a folder, or a name of the hub when it can be reached"
     return UserError("neither a folder nor a pipeline of the hub", where=name, fix=fix)
-
-
-def schedule_of(pipeline: Any, kind: str, name: str) -> NoiseSchedule:
-    """The noise that the pipeline's scheduler trains with, from its configuration."""
-    from diffusers import DDPMScheduler
-
-    config = pipeline.scheduler.config
-    if issubclass(ARCHITECTURES[kind], StableDiffusion3 | Flux):
-        if "Flow" not in type(pipeline.scheduler).__name__:
-            what = f"the scheduler {type(pipeline.scheduler).__name__} is none of a rectified flow"
-            raise UserError(what, where=name, fix="use FlowMatchEulerDiscreteScheduler")
-        # A shift that depends on the size of the image is a matter of sampling: the flow is trained without.
-        shift = 1.0 if config.get("use_dynamic_shifting") else float(config.get("shift", 1.0))
-        return NoiseSchedule.rectified_flow(int(config.num_train_timesteps), shift)
-    predicted = config.get("prediction_type", "epsilon")
-    if predicted not in _PREDICTIONS:
-        fix = f"those are: {', '.join(_PREDICTIONS)}"
-        raise UserError(f"the prediction type {predicted!r} is not supported", where=f"{name}/scheduler", fix=fix)
-    trained: Any = DDPMScheduler.from_config(config)
-    alpha_bar = trained.alphas_cumprod
-    return NoiseSchedule.preserving(alpha_bar.double(), _PREDICTIONS[predicted])

@@ -38,7 +38,7 @@ from rather.policies.settings import PolicySettings
 _LATENTS, _CAPTIONS = 1_000_001, 1_000_002  # streams of the generator, beyond those of noising
 _FINE = 1 << 30
 _BATCH = 8  # images that go through the VAE together, captions through the text encoders
-_SHOWN, _STEPS = 4, 20  # samples that a report shows, and steps of each
+_SHOWN, _STEPS, _TOGETHER = 4, 20, 64  # samples that a report shows, steps of each, samples made together
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """Layers that get adapters unless others are named: those of attention, as in diffusers' own scripts."""
 
@@ -286,17 +286,29 @@ class PipelinePolicy(DenoisingPolicy):
     def images(
         self, captions: Sequence[str], seed: int = 0, steps: int = _STEPS, guidance: float | None = None
     ) -> list[Any]:
-        """PIL images of captions by the pipeline itself, with the network as it is now; the same noise for a seed."""
+        """PIL images of captions by the pipeline itself, with the network as it is now.
+
+        Args:
+            seed: with an image's number it decides its start noise, however many are made together.
+            guidance: scale of guidance by the empty caption; the pipeline's default when left out.
+        """
         device = next(self.network.parameters()).device
-        more: dict[str, Any] = {} if guidance is None else {"guidance_scale": guidance}
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
         setattr(self.pipeline, self.architecture.component, self.network)
+        found: list[Any] = []
         with _on_accelerator(*parts, device=device):
-            noise = torch.Generator("cpu").manual_seed(seed)
-            size = {"height": self.size, "width": self.size}
-            return self.pipeline(
-                prompt=list(captions), generator=noise, num_inference_steps=steps, **size, **more
-            ).images
+            for first in range(0, len(captions), _TOGETHER):
+                some = list(captions[first : first + _TOGETHER])
+                noise = [torch.Generator("cpu").manual_seed(seed * _FINE + first + n) for n in range(len(some))]
+                found += self.pipeline(
+                    prompt=some,
+                    generator=noise,
+                    num_inference_steps=steps,
+                    height=self.size,
+                    width=self.size,
+                    **self.architecture.sampling(self.pipeline, guidance, len(some)),
+                ).images
+        return found
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""

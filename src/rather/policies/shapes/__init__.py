@@ -1,0 +1,1 @@
+"""``toy:shapes``: small image pipelines of the world of shapes, trained on the spot."""
