@@ -31,7 +31,7 @@ from rather.worlds.shapes.scene import (
 
 TASKS = ("single_object", "two_objects", "counting", "colours", "position", "binding")
 OPENINGS = ("", "a picture of ", "an image with ", "a drawing of ", "there is ")
-_NUMBERS = ("", "one", "two", "three", "four")
+NUMBERS = ("", "one", "two", "three", "four")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Demand:
         opening, first = OPENINGS[wording], self.wanted[0]
         if self.count > 1:
             opening = "there are " if opening == "there is " else opening
-            text = f"{_NUMBERS[self.count]} {first.words}{'es' if first.shape == 'cross' else 's'}"
+            text = f"{NUMBERS[self.count]} {first.words}{'es' if first.shape == 'cross' else 's'}"
         else:
             text = (
                 f" {self.relation} ".join(f"a {want.words}" for want in self.wanted)
