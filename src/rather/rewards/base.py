@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -18,9 +19,11 @@ class Judge:
 
     Attributes:
         name: as ``rather.rewards.judge`` takes it.
+        judges: ``text`` or ``images``: what its responses are.
     """
 
     name: str
+    judges: Literal["text", "images"] = "text"
 
     def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
         """[n] float64, the better the higher. Levels compare within a prompt only."""
