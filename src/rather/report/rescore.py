@@ -25,15 +25,13 @@ def final_model(run: RunFolder) -> str:
     """The name by which a run's final model is opened: its folder, ``reward:FOLDER`` or ``toy:NAME?weights=FOLDER``.
 
     Raises:
-        UserError: the run has not finished, or trained an image pipeline.
+        UserError: the run has not finished.
     """
     folder = run.path / "model"
     initial = str(run.config.get("model") or run.model_name)
-    if is_pipeline(folder):
-        raise UserError(
-            "did not train a language model", where=str(run.path), fix="this command reads language models"
-        )
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json", "model.safetensors")):
+    if not is_pipeline(folder) and not any(
+        (folder / name).is_file() for name in ("config.json", "adapter_config.json", "model.safetensors")
+    ):
         fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
         raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
     if initial.startswith("toy:"):
