@@ -165,3 +165,46 @@ def test_no_pair_is_left(folders: dict[str, str], tmp_path: Path) -> None:
     broken = [Comparison("c", "a cat", (b"\x89PNG", png(0)), (Edge(0, 1),))]
     with pytest.raises(UserError, match="no comparison is left: .*cannot be read"):
         train(folders["sd"], broken, image_size=SIDE, quiet=True, output=str(tmp_path / "run"), eval_fraction=0.0)
+
+
+def run_on_disk(folder: Path, model: str, method: str = "diffusion_dpo", **settings: Any) -> Path:
+    """A run on pairs that lie in a file, so that a later command reads them again."""
+    folder.mkdir()
+    lines = []
+    for number, row in enumerate(rows(8)):
+        names = {side: f"{number}-{side}.png" for side in ("chosen", "rejected")}
+        for side, name in names.items():
+            (folder / name).write_bytes(row[side])
+        lines.append(json.dumps({"prompt": f"{row['prompt']} {number}", **names}))
+    (folder / "pairs.jsonl").write_text("\n".join(lines))
+    plain: dict[str, Any] = {"image_size": SIDE, "max_steps": 3, "batch_size": 2, "precision": "fp32", "quiet": True}
+    plain |= {"learning_rate": 1e-2, "eval_fraction": 0.5, "method": method, "output": str(folder / "run")}
+    train(model, str(folder / "pairs.jsonl"), **{**plain, **settings})
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("sd", {"lora": True, "lora_rank": 4}), ("sd", {}), ("sd3", {"method": "mapo"})]
+)
+def test_a_finished_run_is_scored_anew(
+    folders: dict[str, str], tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    from rather.report.rescore import rescore
+    from rather.report.run_folder import read_run
+
+    output = run_on_disk(tmp_path / "data", folders[kind], **settings)
+    told = json.loads((output / "evaluation.json").read_text())
+    found = rescore(read_run(output), show=False)
+    assert found["before"].keys() == told["before"].keys() and found["after"].keys() == told["after"].keys()
+    assert told["after"]["logps/chosen"] != pytest.approx(told["before"]["logps/chosen"], rel=1e-3)
+    for side in ("before", "after"):
+        numbers = {name for name, value in told[side].items() if isinstance(value, int | float)}
+        assert {name: found[side][name] for name in numbers} == pytest.approx(
+            {name: told[side][name] for name in numbers}, rel=1e-4, abs=1e-5
+        )
+        bins = told[side]["timesteps"]["bins"]
+        assert sum(row["n"] for row in bins) == 4
+        for row, again in zip(bins, found[side]["timesteps"]["bins"], strict=True):
+            assert again["error/chosen"] == pytest.approx(row["error/chosen"], rel=1e-4)
+            assert ("reference/chosen" in again) == (kind == "sd")
+    assert "By timestep" in (output / "report.html").read_text()
