@@ -120,7 +120,8 @@ def _moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [d] and R [min(n, d), d] with R^T R the covariance."""
     points = np.asarray(points, np.float64)
     mean = points.mean(0)
-    return mean, np.linalg.qr((points - mean) / np.sqrt(len(points) - 1), mode="r")
+    root: Any = np.linalg.qr((points - mean) / np.sqrt(len(points) - 1), mode="r")
+    return mean, root
 
 
 def cmmd(a: np.ndarray, b: np.ndarray, sigma: float = 10.0, scale: float = 1000.0) -> float:
