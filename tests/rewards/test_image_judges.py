@@ -69,9 +69,9 @@ def test_the_checker_reads_files_too(tmp_path: Path) -> None:
     scene = Scene("white", (Thing("red", "circle", "solid", "large", 0.25, 0.25),))
     (tmp_path / "one.png").write_bytes(to_png(render(scene)))
     judge = rewards.judge("checker:shapes")
-    path = str(tmp_path / "one.png")
+    path = tmp_path / "one.png"
     assert judge.score("a red circle in the top left corner on a white background", [path]).tolist() == [1]
-    assert judge.score("two red circles", [path]).tolist() == [0]
+    assert judge.score("two red circles", [str(path)]).tolist() == [0]
     assert judge.compare("a red circle", path, to_png(render(Scene("white", ())))) == 1
 
 

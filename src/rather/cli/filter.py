@@ -81,7 +81,7 @@ def filter(
         if isinstance(first.responses[0], bytes):
             to_row(first)  # cannot be written: better told now than in the end
         if proxy is not None:
-            require_suited(proxy, first.responses[0])
+            require_suited(proxy, first.responses)
     rated_by = _rater(rater) if rater else None
     embed = _embedder(embedder) if embedder != "none" and gamma else None
     display = Display(show=True)

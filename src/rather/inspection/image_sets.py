@@ -62,9 +62,9 @@ def features(name: str) -> Features:
     if name == "shapes":
         return Features(name, _shapes, unit=False)
     if kind == "clip" and rest:
-        from rather.policies.clip import Clip
+        from rather.rewards.clip import model_of
 
-        return Features(name, Clip(rest).images, unit=True)
+        return Features(name, model_of(rest, kind).images, unit=True)
     fix = f"{nearest(kind, ['clip', 'shapes'])}; write clip:MODEL (a folder or a hub name), or shapes"
     raise UserError(f"there are no features {name!r}", where="--features", fix=fix)
 

@@ -42,7 +42,7 @@ class Clip:
         except (OSError, ValueError, ImportError) as error:
             what = f"the preparation of texts and images cannot be loaded: {str(error).strip().splitlines()[0]}"
             raise UserError(
-                what, where=processor or model, fix="a folder holds what CLIPProcessor saves too"
+                what, where=processor or model, fix="write MODEL?processor=FOLDER where it lies elsewhere"
             ) from error
         loaded: Any = load_pretrained(CLIPModel, found, torch.float32, adapter_trainable=False)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

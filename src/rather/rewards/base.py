@@ -45,12 +45,12 @@ class Judge:
         return 0.5 if preference == 0 else float(preference > 0)
 
 
-def require_suited(judge: Judge, response: Response) -> None:
+def require_suited(judge: Judge, responses: Sequence[Response]) -> None:
     """
     Raises:
-        UserError: the judge reads images and the response is text, or the other way round.
+        UserError: the judge reads images and the responses are text, or the other way round.
     """
-    images = is_image(response)
+    images = all(map(is_image, responses))
     if images != (judge.judges == "images"):
         what = f"judges {judge.judges}, and the responses are {'images' if images else 'text'}"
         fix = "judges of images: checker:shapes, clip:MODEL, pickscore, hps:MODEL, aesthetic:MODEL"

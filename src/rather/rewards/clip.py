@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from rather.data.types import Prompt, Response
 from rather.errors import UserError
@@ -71,38 +72,43 @@ class Aesthetic(ImageJudge):
 class ClipOptions(QueryOptions):
     """Keys of the query in ``pickscore:MODEL?processor=FOLDER``."""
 
-    processor: str | None = None
+    processor: str | None = Field(None, description="folder or hub name of the processor, where it is not MODEL's")
 
 
 def open_clip(rest: str) -> ClipScore:
     """``clip:MODEL``."""
-    return ClipScore(_clip(rest, "clip"), f"clip:{rest}")
+    return ClipScore(model_of(rest, "clip"), f"clip:{rest}")
 
 
 def open_pickscore(rest: str) -> FittedClip:
     """``pickscore``, ``pickscore:MODEL``."""
-    return FittedClip(_clip(rest or PICKSCORE, "pickscore"), f"pickscore:{rest or PICKSCORE}")
+    return FittedClip(model_of(rest or PICKSCORE, "pickscore"), f"pickscore:{rest or PICKSCORE}")
 
 
 def open_hps(rest: str) -> FittedClip:
     """``hps:MODEL``, a checkpoint converted to the format of transformers."""
-    return FittedClip(_clip(rest, "hps"), f"hps:{rest}")
+    return FittedClip(model_of(rest, "hps"), f"hps:{rest}")
 
 
 def open_aesthetic(rest: str) -> Aesthetic:
     """``aesthetic:FOLDER`` with ``aesthetic.safetensors`` in it, or ``aesthetic:CLIP,HEAD.safetensors``."""
     model, comma, head = rest.partition(",")
-    path = Path(head if comma else Path(model) / HEAD).expanduser()
+    path = Path(head if comma else Path(model.partition("?")[0]) / HEAD).expanduser()
     if not path.is_file():
         fix = (
             "write aesthetic:CLIP,HEAD.safetensors; a pickled head (.pth) is not read, save its weights as safetensors"
         )
         raise UserError(f"there is no head {path}", where=f"judge aesthetic:{rest}", fix=fix)
-    clip = _clip(model, "aesthetic")
+    clip = model_of(model, "aesthetic")
     return Aesthetic(clip, LinearHead.read(path, clip.width), f"aesthetic:{rest}")
 
 
-def _clip(rest: str, kind: str) -> Clip:
+def model_of(rest: str, kind: str) -> Clip:
+    """The model of ``MODEL`` or ``MODEL?processor=FOLDER``.
+
+    Raises:
+        UserError: none is named, or it cannot be loaded.
+    """
     name, values = split_query(rest, f"judge {kind}:{rest}")
     if not name:
         raise UserError("needs a CLIP model", where=f"judge {kind}", fix=f"write {kind}:MODEL, a folder or a hub name")

@@ -6,6 +6,7 @@ A response is what data has for an image: the bytes of a file, or a path.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ def opened(responses: Sequence[Response], where: str) -> list[Any]:
         from rather.policies.pipelines.pixels import read_image
 
         for response in responses:
-            if not isinstance(response, bytes | str):
+            if not isinstance(response, bytes | str | Path):
                 raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
-        return [read_image(response) for response in responses]
+        return [read_image(str(one) if isinstance(one, Path) else one) for one in responses]
     except ImportError:
         raise UserError("images need Pillow", where=where, fix="pip install 'rather[images]'") from None
     except Refused as refused:
