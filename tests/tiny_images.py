@@ -90,6 +90,29 @@ def _clip(projection: bool = False) -> Any:
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
 
 
+def tiny_clip(folder: Path) -> str:
+    """Save a random CLIP model with its processor: images of 32 x 32, 12 numbers an embedding, logit scale log 10."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    text = {"vocab_size": len(_characters()), "max_position_embeddings": 16}
+    text |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=small | text,
+        vision_config=small | {"image_size": SIDE, "patch_size": 8},
+        projection_dim=12,
+        logit_scale_init_value=float(np.log(10)),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(config).eval()
+    sizes: Any = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
+    model.save_pretrained(str(folder))
+    CLIPProcessor(CLIPImageProcessor(**sizes), _tokenizer()).save_pretrained(str(folder))
+    return str(folder)
+
+
 def _t5() -> Any:
     from transformers import T5Config, T5EncoderModel
 

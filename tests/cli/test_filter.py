@@ -77,3 +77,40 @@ def test_the_data_is_not_overwritten(data: Path, rather: Call) -> None:
     code, _, told = rather("filter", data, "--embedder", "none", "--out", data)
     assert code == 2
     assert "would overwrite the data" in told
+
+
+def test_a_judge_of_images_filters_pairs_of_images(rather: Call, tmp_path: Path) -> None:
+    """Of pairs in the world of shapes, those whose chosen image alone obeys the caption come first."""
+    from rather.worlds.shapes.pairs import ShapesOptions, load_pairs
+
+    rows = []
+    for number, pair in enumerate(load_pairs(ShapesOptions(pairs=6))):  # type: ignore[call-arg]
+        good, bad = pair.responses
+        names = [f"{number}-{side}.png" for side in ("good", "bad")]
+        for name, image in zip(names, (good, bad), strict=True):
+            (tmp_path / name).write_bytes(image)
+        chosen, rejected = names if number % 2 else names[::-1]
+        rows.append({"prompt": pair.prompt, "chosen": chosen, "rejected": rejected})
+    data, out = jsonl(tmp_path / "pairs.jsonl", *rows), tmp_path / "few.jsonl"
+    common = ("filter", data, "--embedder", "none", "--keep", 3, "--out", out)
+    code, _, told = rather(*common, "--judge", "checker:shapes")
+    assert code == 0, told
+    assert all("good" in str(row["chosen"]) for row in kept(out))
+    code, _, told = rather(*common, "--judge", "length")
+    assert (code, "Traceback" in told) == (2, False)
+    assert "judges text, and the responses are images" in told
+
+
+def test_a_judge_of_images_does_not_judge_text(data: Path, rather: Call, tmp_path: Path) -> None:
+    common = ("--judge", "checker:shapes", "--out", tmp_path / "few.jsonl")
+    code, _, told = rather("filter", data, "--embedder", "none", *common)
+    assert code == 2 and "judges images, and the responses are text" in told
+    code, _, told = rather("sample", "--model", "any", "--data", data, *common)
+    assert code == 2 and "judges images" in told and "rather evaluate" in told
+
+
+def test_images_as_bytes_are_refused_before_anything_is_judged(rather: Call, tmp_path: Path) -> None:
+    out = tmp_path / "few.jsonl"
+    code, _, told = rather("filter", "world:shapes?pairs=4", "--judge", "checker:shapes", "--out", out)
+    assert code == 2 and "only text and paths can be written" in told
+    assert not out.exists()

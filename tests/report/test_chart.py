@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rather.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, svg, table, tick_labels, ticks
@@ -29,6 +29,8 @@ def test_ticks_are_round_and_inside(low: float, span: float) -> None:
 
 
 @given(st.lists(st.floats(-1e9, 1e9) | st.sampled_from([math.nan, math.inf]), min_size=1, max_size=200))
+@example([0.0, 5e-324])
+@example([2e-323, 1e-310])
 def test_any_values_draw_inside_the_frame(values: list[float]) -> None:
     root = ET.fromstring(svg(chart(values)))
     assert root.tag == "svg"

@@ -165,3 +165,116 @@ def test_no_pair_is_left(folders: dict[str, str], tmp_path: Path) -> None:
     broken = [Comparison("c", "a cat", (b"\x89PNG", png(0)), (Edge(0, 1),))]
     with pytest.raises(UserError, match="no comparison is left: .*cannot be read"):
         train(folders["sd"], broken, image_size=SIDE, quiet=True, output=str(tmp_path / "run"), eval_fraction=0.0)
+
+
+def run_on_disk(folder: Path, model: str, method: str = "diffusion_dpo", **settings: Any) -> Path:
+    """A run on pairs that lie in a file, so that a later command reads them again."""
+    folder.mkdir()
+    lines = []
+    for number, row in enumerate(rows(8)):
+        names = {side: f"{number}-{side}.png" for side in ("chosen", "rejected")}
+        for side, name in names.items():
+            (folder / name).write_bytes(row[side])
+        lines.append(json.dumps({"prompt": f"{row['prompt']} {number}", **names}))
+    (folder / "pairs.jsonl").write_text("\n".join(lines))
+    plain: dict[str, Any] = {"image_size": SIDE, "max_steps": 3, "batch_size": 2, "precision": "fp32", "quiet": True}
+    plain |= {"learning_rate": 1e-2, "eval_fraction": 0.5, "method": method, "output": str(folder / "run")}
+    train(model, str(folder / "pairs.jsonl"), **{**plain, **settings})
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("sd", {"lora": True, "lora_rank": 4}), ("sd", {}), ("sd3", {"method": "mapo"})]
+)
+def test_a_finished_run_is_scored_anew(
+    folders: dict[str, str], tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    from rather.report.rescore import rescore
+    from rather.report.run_folder import read_run
+
+    output = run_on_disk(tmp_path / "data", folders[kind], **settings)
+    told = json.loads((output / "evaluation.json").read_text())
+    found = rescore(read_run(output), show=False)
+    assert found["before"].keys() == told["before"].keys() and found["after"].keys() == told["after"].keys()
+    assert told["after"]["logps/chosen"] != pytest.approx(told["before"]["logps/chosen"], rel=1e-3)
+    for side in ("before", "after"):
+        numbers = {name for name, value in told[side].items() if isinstance(value, int | float)}
+        assert {name: found[side][name] for name in numbers} == pytest.approx(
+            {name: told[side][name] for name in numbers}, rel=1e-4, abs=1e-5
+        )
+        bins = told[side]["timesteps"]["bins"]
+        assert sum(row["n"] for row in bins) == 4
+        for row, again in zip(bins, found[side]["timesteps"]["bins"], strict=True):
+            assert again["error/chosen"] == pytest.approx(row["error/chosen"], rel=1e-4)
+            assert ("reference/chosen" in again) == (kind == "sd")
+    assert "By timestep" in (output / "report.html").read_text()
+
+
+def test_a_judge_scores_what_both_models_draw(folders: dict[str, str], tmp_path: Path) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from rather import rewards
+    from rather.cli.evaluate import evaluate
+    from tiny_images import tiny_clip
+
+    output = run_on_disk(tmp_path / "data", folders["sd"])
+    name = f"pickscore:{tiny_clip(tmp_path / 'clip')}"
+    app = typer.Typer()
+    app.command()(evaluate)
+    told = CliRunner().invoke(app, [str(output), "--judge", name, "--images", "3"], catch_exceptions=False)
+    assert told.exit_code == 0 and "Ranking accuracy" in told.output
+    found = json.loads((output / "evaluation.json").read_text())
+    drawn = [sorted((output / "samples" / "judged" / side).iterdir()) for side in ("before", "after")]
+    assert [len(paths) for paths in drawn] == [3, 3]
+    judge = rewards.judge(name)
+    captions = _held_captions(output)[:3]
+    scores = np.array([[judge.score(c, [str(p)])[0] for c, p in zip(captions, side, strict=True)] for side in drawn])
+    for number, side in enumerate(("before", "after")):
+        assert found[side][f"judged/{name}"] == pytest.approx(scores[number].mean(), rel=1e-6)
+        low, high = found[side][f"judged/{name}/interval"]
+        assert low < found[side][f"judged/{name}"] < high
+    assert found["after"][f"wins/{name}"] == pytest.approx((scores[1] > scores[0]).mean())
+    assert not np.array_equal(scores[0], scores[1])
+    page = (output / "report.html").read_text()
+    assert "Score of drawn images, pickscore:" in page and "Wins over before, pickscore:" in page
+
+
+def _held_captions(output: Path) -> list[str]:
+    from rather.methods.registry import get
+    from rather.training import preflight
+    from rather.training.settings import from_yaml, resolve
+
+    config = resolve(from_yaml(output / "config.yaml"))
+    held = preflight.examples(config, get(config.method), config.data, config.eval_data).held
+    return [comparison.prompt for comparison in held]
+
+
+def test_a_model_that_has_not_moved_wins_half(folders: dict[str, str], tmp_path: Path) -> None:
+    """Both draw a caption from the same noise, so equal weights give equal images."""
+    from rather.report.rescore import rescore
+    from rather.report.run_folder import read_run
+
+    model, data = folders["sd3"], "world:shapes?pairs=6"
+    settings: dict[str, Any] = {"image_size": SIDE, "max_steps": 1, "learning_rate": 1e-12, "precision": "fp32"}
+    train(model, data, method="diffusion_dpo", output=str(tmp_path / "run"), quiet=True, eval_fraction=0.5, **settings)
+    found = rescore(read_run(tmp_path / "run"), judge="checker:shapes", images=5, show=False)
+    before, after = (
+        [path.read_bytes() for path in sorted((tmp_path / "run/samples/judged" / side).iterdir())]
+        for side in ("before", "after")
+    )
+    assert before == after and len(set(before)) == len(before) > 1
+    assert found["after"]["wins/checker:shapes"] == 0.5
+    assert found["before"]["judged/checker:shapes"] == found["after"]["judged/checker:shapes"]
+
+
+def test_judges_and_models_that_do_not_fit(folders: dict[str, str], tmp_path: Path) -> None:
+    from rather.cli.chat import voices
+    from rather.report.rescore import rescore
+    from rather.report.run_folder import read_run
+
+    run = read_run(run_on_disk(tmp_path / "data", folders["sd"], lora=True))
+    with pytest.raises(UserError, match="judges text"):
+        rescore(run, judge="length", show=False)
+    with pytest.raises(UserError, match="trained an image pipeline"):
+        voices(run, base=False, seed=0)

@@ -154,10 +154,13 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     from transformers.utils import logging
 
     from rather.policies.models import load_causal_lm, load_tokenizer, resolve
+    from rather.policies.pipelines.files import is_pipeline
     from rather.report.rescore import final_model
 
     logging.disable_progress_bar()
     folder = final_model(run)
+    if is_pipeline(run.path / "model"):
+        raise UserError("trained an image pipeline", where=str(run.path), fix="rather chat is for language models")
     if folder.startswith("toy:"):
         raise UserError("trained a toy model", where=str(run.path), fix="rather chat is for language models")
     if folder.startswith("reward:"):

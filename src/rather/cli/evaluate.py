@@ -16,6 +16,14 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="run folder of rather train")],
     data: Annotated[str | None, typer.Option(help="other held-out data than the run's own")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="use the first so many comparisons")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="image runs: also score images that both models draw for held-out captions; clip:MODEL, "
+            "pickscore:MODEL, hps:MODEL, aesthetic:MODEL, checker:shapes"
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="how many captions the judge sees drawn")] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """Score the trained model and the one before training on held-out data; update the run's report."""
@@ -25,7 +33,7 @@ def evaluate(
     from rather.training.record import write_json
 
     folder = read_run(run)
-    found = rescore(folder, data=data, limit=limit, show=not as_json)
+    found = rescore(folder, data=data, limit=limit, judge=judge, images=images, show=not as_json)
     evaluation = merge(folder.evaluation, found)
     write_json(run / "evaluation.json", evaluation)
     report = build_report(run)

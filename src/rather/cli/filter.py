@@ -24,7 +24,9 @@ def filter(
     ] = "0.5%",
     judge: Annotated[
         str | None,
-        typer.Option(help="proxy reward of the margins, as rather sample takes it (default: the data's own margins)"),
+        typer.Option(
+            help="proxy reward of the margins: a judge of text or of images (default: the data's own margins)"
+        ),
     ] = None,
     rater: Annotated[
         str | None, typer.Option(metavar="MODEL", help="language model that rates prompts (default: all are alike)")
@@ -58,10 +60,11 @@ def filter(
     from rather import rewards
     from rather.data.load import load
     from rather.data.parts import Parts
-    from rather.data.writing import write_jsonl
+    from rather.data.writing import to_row, write_jsonl
     from rather.errors import UserError
     from rather.inspection.fifa import Fifa, best
     from rather.inspection.filtering import score
+    from rather.rewards.base import require_suited
     from rather.training.display import Display
     from rather.training.finish import no_foreign_bars
 
@@ -74,6 +77,11 @@ def filter(
     no_foreign_bars()
     comparisons = load(data, strict=strict, limit=limit)
     proxy = rewards.judge(judge) if judge else None
+    for first in comparisons[:1]:
+        if isinstance(first.responses[0], bytes):
+            to_row(first)  # cannot be written: better told now than in the end
+        if proxy is not None:
+            require_suited(proxy, first.responses)
     rated_by = _rater(rater) if rater else None
     embed = _embedder(embedder) if embedder != "none" and gamma else None
     display = Display(show=True)

@@ -22,6 +22,7 @@ COMMANDS = {
     "fit-reward": "Fit a reward model to preferences.",
     "sample": "Sample a model's own responses and score them: data for gpo and pad.",
     "evaluate": "What did the model learn? Ranking, margins, divergence, answers.",
+    "compare-images": "How far is one set of images from another? Fréchet distance of features.",
     "chat": "Talk to a trained model, or to it and the model before side by side.",
     "audit": "What was learned, what leaked? One audit for each question.",
     "report": "Rebuild the report of a run.",
@@ -32,7 +33,7 @@ COMMANDS = {
 """Command -> its line in ``rather --help``; ``rather.cli.<command>`` holds a function of that name, or an ``app`` of several
 words."""
 
-MODULES = {"explain": "methods", "fit-reward": "fit_reward"}
+MODULES = {"explain": "methods", "fit-reward": "fit_reward", "compare-images": "compare_images"}
 """Commands that share another one's module."""
 
 

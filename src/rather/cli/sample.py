@@ -51,6 +51,11 @@ def sample(
         raise UserError("there is no such folder", where=f"--out {out}", fix="make it first, or choose another --out")
     prompts = load(data, limit=limit)
     judged_by = rewards.judge(judge)
+    if judged_by.judges != "text":
+        fix = "rather evaluate RUN --judge scores the images of an image pipeline"
+        raise UserError(
+            "judges images, and responses are sampled of language models", where=f"--judge {judge}", fix=fix
+        )
     policy = open_language_model(model, template=template, max_length=max_length)
     sampling = Sampling(n, keep, max_new_tokens, temperature, top_p, seed)
     tally, console = Tally(), Console(stderr=True)

@@ -14,14 +14,14 @@ from rather.data.types import Comparison
 
 CAPTION = "caption|prompt|text"
 CHOSEN, REJECTED = "chosen|chosen_image|image_chosen", "rejected|rejected_image|image_rejected"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 
 
 def is_image(value: Any) -> bool:
     """Bytes, an object of bytes and path, or the path of an image file."""
     if isinstance(value, str):
-        return "\n" not in value and Path(value).suffix.lower() in _SUFFIXES
+        return "\n" not in value and Path(value).suffix.lower() in SUFFIXES
     return isinstance(value, bytes) or (isinstance(value, Mapping) and bool({"bytes", "path"} & set(value)))
 
 

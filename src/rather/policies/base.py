@@ -66,7 +66,8 @@ class Policy(Protocol):
     scores are needed for ``kl`` alone, and says ``facts()`` of its model, from which objectives size their parameters:
     ``width`` of a state, number of ``layers``, the kinds of the columns of ``activations``. One that provides
     ``weight`` takes ``encode(comparisons, weigh=rule)`` (``rather.objectives.token_weights``). One that can tell its
-    work says ``work(encoded, batch)`` (``rather.policies.work``).
+    work says ``work(encoded, batch)`` (``rather.policies.work``). One whose draws have a ``timestep`` [R] and whose scores
+    are minus half a squared error says how many ``timesteps`` there are, and is told apart by them in an evaluation.
     """
 
     network: nn.Module

@@ -56,6 +56,11 @@ class DenoisingPolicy:
         self.network = network
         self.schedule = schedule
 
+    @property
+    def timesteps(self) -> int:
+        """How many there are; a draw's ``timestep`` is below."""
+        return self.schedule.steps
+
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
         raise TypeError(f"{type(self).__name__} does not define encode")
 

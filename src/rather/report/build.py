@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rather.report import calibration, curves, findings, page, results, samples, tables
+from rather.report import calibration, curves, findings, page, results, samples, tables, timesteps
 from rather.report.chart import Chart, smooth, svg, table
 from rather.report.numbers import duration, shown, when
 from rather.report.run_folder import RunFolder, read_run
@@ -39,12 +39,14 @@ def render(run: RunFolder) -> str:
     shots = samples.collect(run)
     notices = findings.notices(run, found)
     data, reliability = tables.data(run), calibration.section(run)
+    along = timesteps.section(run)
     has_after = any(row.after for row in found)
     results_title = "Before and after" if has_after else "Before training"
     sections = [
         ("notices", "Worth knowing", notices),
         ("results", results_title, found),
         ("calibration", "Calibration", reliability),
+        ("timesteps", "By timestep", along),
         ("curves", "Curves", True),
         ("samples", "Sampled answers", shots.shown),
         ("data", "Data", data),
@@ -66,6 +68,7 @@ def render(run: RunFolder) -> str:
         count=shown(results.count(run.evaluation)) if results.count(run.evaluation) else "",
         evaluated_on=str(run.evaluation.get("data") or ""),
         calibration=reliability,
+        timesteps=along and {"note": along.note, "charts": [_figure(chart) for chart in along.charts]},
         charts=[_figure(chart) for chart in known],
         smoothed=any(smooth(line) is not None for chart in known for line in chart.lines),
         other=[_figure(chart) for chart in other],

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from rather.policies.pipelines.files import PIPELINE, is_pipeline
-from rather.report import findings, results, tables
+from rather.report import findings, markdown, results, tables, timesteps
 from rather.report.run_folder import RunFolder, read_run
 
 OF_PIPELINE = """from diffusers import DiffusionPipeline
@@ -121,7 +121,9 @@ def _results(run: RunFolder, found: list[results.Row]) -> str:
     for row in found:
         cells = [row.label, *(_cell(value, row.share) for value in (row.before, row.after))]
         table.append("| " + " | ".join(_in_table(cell) for cell in cells) + " |")
-    return "\n\n".join([*lines, "\n".join(table)])
+    along = timesteps.section(run)
+    by_timestep = ["### By timestep", along.note, "\n".join(markdown.table(*along.table))] if along else []
+    return "\n\n".join([*lines, "\n".join(table), *by_timestep])
 
 
 def _cell(value: results.Estimate | None, share: bool) -> str:

@@ -23,6 +23,9 @@ STYLES = ((1, ""), (1, "7 4"), (2, "2.5 3"), (2, "10 3 2 3"), (3, "7 4"))
 
 TABLE_ROWS = 24
 
+TINY = 1e-300
+"""Nothing to a reader, and too near to zero to be divided into ticks."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -43,6 +46,7 @@ class Chart:
         unit: what the vertical axis counts.
         baseline: a horizontal line of reference with its meaning, e.g. ``(0.5, "chance")``.
         note: what the reader should know; shown under the chart.
+        along: what the horizontal axis counts.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Chart:
     bounds: tuple[float, float] | None = None
     note: str = ""
     log: bool = field(default=False)
+    along: str = "step"
 
 
 def legend_sample(style: int) -> str:
@@ -80,11 +85,11 @@ def describe(chart: Chart) -> str:
             parts.append(f"{line.label}: no finite value.")
             continue
         if len(values) == 1:
-            parts.append(f"{line.label}: {shown(float(values[0]))} at step {steps[0]:.0f}.")
+            parts.append(f"{line.label}: {shown(float(values[0]))} at {chart.along} {steps[0]:.0f}.")
             continue
         parts.append(
-            f"{line.label}: {shown(float(values[0]))} at step {steps[0]:.0f}, {shown(float(values[-1]))} at step "
-            f"{steps[-1]:.0f}; least {shown(float(values.min()))}, greatest {shown(float(values.max()))}."
+            f"{line.label}: {shown(float(values[0]))} at {chart.along} {steps[0]:.0f}, {shown(float(values[-1]))} at "
+            f"{chart.along} {steps[-1]:.0f}; least {shown(float(values.min()))}, greatest {shown(float(values.max()))}."
         )
         if line.series.not_finite:
             parts.append(f"{line.series.not_finite} value(s) not finite.")
@@ -107,7 +112,7 @@ def table(chart: Chart) -> tuple[list[str], list[list[str]]]:
             there = at < len(line.series.steps) and line.series.steps[at] == step
             row.append(shown(float(line.series.values[at])) if there else "")
         rows.append(row)
-    return ["Step", *(line.label for line in chart.lines)], rows
+    return [chart.along.capitalize(), *(line.label for line in chart.lines)], rows
 
 
 def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
@@ -133,7 +138,7 @@ def svg(chart: Chart) -> str:
         f'aria-labelledby="{chart.name}-t {chart.name}-d">'
         f'<title id="{chart.name}-t">{escape(chart.title)}</title>'
         f'<desc id="{chart.name}-d">{escape(describe(chart))}</desc>{"".join(body)}'
-        f'<text class="unit" x="{LEFT}" y="{HEIGHT - 4}">step</text></svg>'
+        f'<text class="unit" x="{LEFT}" y="{HEIGHT - 4}">{chart.along}</text></svg>'
     )
 
 
@@ -160,8 +165,8 @@ class _Frame:
             return cls(x0, x1, *chart.bounds, chart.log)
         y0, y1 = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         # A curve that hardly moves is not blown up until rounding looks like a trend.
-        flat = y1 - y0 <= 1e-6 * max(abs(y0), abs(y1))
-        pad = (0.5 * abs(y0) or 0.5) if flat else 0.06 * (y1 - y0)
+        flat = y1 - y0 <= max(1e-6 * max(abs(y0), abs(y1)), TINY)
+        pad = (0.5 * abs(y0) if abs(y0) > TINY else 0.5) if flat else 0.06 * (y1 - y0)
         low = 0.0 if 0 <= y0 < 0.25 * y1 and not chart.log else y0 - pad
         return cls(x0, x1, low, y1 + pad, chart.log)
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from rather.errors import UserError
 from rather.policies.pipelines.files import is_pipeline
+from rather.report import judged
 from rather.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rather.methods.base import Method
     from rather.objectives.base import Objective
     from rather.policies.base import Policy
+    from rather.rewards.base import Judge
     from rather.training.config import TrainConfig
 
 
@@ -25,15 +27,13 @@ def final_model(run: RunFolder) -> str:
     """The name by which a run's final model is opened: its folder, ``reward:FOLDER`` or ``toy:NAME?weights=FOLDER``.
 
     Raises:
-        UserError: the run has not finished, or trained an image pipeline.
+        UserError: the run has not finished.
     """
     folder = run.path / "model"
     initial = str(run.config.get("model") or run.model_name)
-    if is_pipeline(folder):
-        raise UserError(
-            "did not train a language model", where=str(run.path), fix="this command reads language models"
-        )
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json", "model.safetensors")):
+    if not is_pipeline(folder) and not any(
+        (folder / name).is_file() for name in ("config.json", "adapter_config.json", "model.safetensors")
+    ):
         fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
         raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
     if initial.startswith("toy:"):
@@ -41,7 +41,15 @@ def final_model(run: RunFolder) -> str:
     return f"reward:{folder}" if initial.startswith("reward:") else str(folder)
 
 
-def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None, show: bool = True) -> dict[str, Any]:
+def rescore(
+    run: RunFolder,
+    *,
+    data: str | None = None,
+    limit: int | None = None,
+    judge: str | None = None,
+    images: int = 16,
+    show: bool = True,
+) -> dict[str, Any]:
     """Held-out numbers before and after training.
 
     Both models are compared with the model before training, whatever the reference of the run was; so implicit rewards
@@ -50,19 +58,24 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
     Args:
         data: held-out data; the run's own when left out.
         limit: use the first so many comparisons.
+        judge: of images, by name; both models draw held-out captions for it, see ``rather.report.judged``. The images are
+            kept in ``samples/judged/before`` and ``after`` of the run.
+        images: how many captions are drawn.
         show: progress bars on standard error.
 
     Returns:
         ``{"before", "after", "data"}``: see ``rather.training.evaluation.evaluate``, and what the data was called.
 
     Raises:
-        UserError: the run has no final model, or there is no held-out data that its method can use.
+        UserError: the run has no final model, there is no held-out data that its method can use, or the judge cannot
+            judge what the model makes.
     """
     import torch
 
     from rather.methods.registry import get
     from rather.policies.registry import open_policy
     from rather.training import finish
+    from rather.training.display import Display
     from rather.training.settings import from_yaml, resolve
 
     model = final_model(run)
@@ -73,12 +86,32 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
     comparisons = comparisons[:limit]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     initial = open_policy(_plain_settings(config, config.model))
+    judged_by = _judge(judge, initial)
     before = _evaluate(initial, initial, _objective(method, config, initial), config, comparisons, device, show)
     final = open_policy(_plain_settings(config, model))
     trained = _objective(method, config, final)
     _restore(trained, run.path)
     after = _evaluate(final, initial, trained, config, comparisons, device, show)
+    if judged_by is not None:
+        captions = judged.captions_of(comparisons, images)
+        sides = []
+        with Display(show=show).progress("drawing images", 2 * len(captions)) as advance:
+            for side, policy in (("before", initial), ("after", final)):
+                sides.append(judged.draw(policy, captions, config.seed, advance))
+                judged.keep(sides[-1], run.path / "samples" / "judged" / side)
+        found = judged.judged(judged_by, captions, *sides)
+        before, after = before | found["before"], after | found["after"]
     return {"before": before, "after": after, "data": name}
+
+
+def _judge(name: str | None, policy: Policy) -> Judge | None:
+    if name is None:
+        return None
+    from rather import rewards
+
+    found = rewards.judge(name)
+    judged.require_images(policy, found)
+    return found
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

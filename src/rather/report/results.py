@@ -145,9 +145,16 @@ def rows(evaluation: Mapping[str, Any], kind: str = "") -> list[Row]:
         if key in OF_DATA and left == right:
             continue
         if left or right:
-            label, share, better = LABELS.get(key, (key, False, 0))
+            label, share, better = LABELS.get(key) or _by_judge(key)
             found.append(Row(key, worded(label, kind), left, right, share, better))
     return found + world_rows(evaluation)
+
+
+def _by_judge(key: str) -> tuple[str, bool, int]:
+    """Label, whether it is a share and what is better, of a judge's numbers; another key is its own label."""
+    word, _, name = key.partition("/")
+    known = {"judged": (f"Score of drawn images, {name}", False, 1), "wins": (f"Wins over before, {name}", True, 1)}
+    return known.get(word, (key, False, 0))
 
 
 _OF_DENOISERS = {"log-probability": "score", "Log-probability": "Score"}

@@ -1,4 +1,4 @@
-"""Judges of responses: trained reward models, programs, and language models that are asked.
+"""Judges of responses: trained reward models, programs, language models that are asked, and scores of images.
 
     judge = rather.rewards.load("runs/reward/model")
     judge.score(prompt, ["one answer", "another"])      [n] the better the higher, within one prompt
@@ -28,15 +28,31 @@ KINDS = {
     ),
     "checker": (
         "rather.rewards.programs:open_checker",
-        "checker:instructions: share of a prompt's constraints obeyed",
+        "checker:instructions: share of a prompt's constraints obeyed; checker:shapes: whether an image obeys its caption",
     ),
     "likelihood": ("rather.rewards.teacher:open_likelihood", "likelihood:MODEL: mean log-probability under a model"),
     "choice": (
         "rather.rewards.teacher:open_choice",
         "choice:MODEL: which of two answers the model names, over all pairs",
     ),
+    "clip": ("rather.rewards.clip:open_clip", "clip:MODEL: 100 max(cos, 0) of an image and its caption"),
+    "pickscore": ("rather.rewards.clip:open_pickscore", "pickscore:MODEL: a CLIP fitted to choices between images"),
+    "hps": ("rather.rewards.clip:open_hps", "hps:MODEL: the same, HPS in the format of transformers"),
+    "aesthetic": (
+        "rather.rewards.clip:open_aesthetic",
+        "aesthetic:MODEL: a linear head on an image's CLIP embedding, whatever its caption",
+    ),
 }
 """Word before the colon -> (``module:function`` of what stands behind it, help)."""
+
+REFUSED = {
+    "imagereward": (
+        "its weights are published as a pickle (ImageReward.pt), which could run any code, and its network in no library "
+        "that reads safetensors",
+        "use pickscore or hps; what it said elsewhere can be a column of the data, margin",
+    )
+}
+"""Judges that are known and not opened -> (why, what to do instead)."""
 
 
 def judge(name: str) -> Judge:
@@ -50,6 +66,9 @@ def judge(name: str) -> Judge:
         module, _, function = KINDS[kind][0].partition(":")
         opener: Callable[[str], Judge] = getattr(import_module(module), function)
         return opener(rest)
+    if kind in REFUSED:
+        why, instead = REFUSED[kind]
+        raise UserError(why, where=f"judge {kind}", fix=instead)
     if Path(name).expanduser().is_dir() or "/" in name or name.startswith("reward:"):
         return load(name)
     known = [f"{word}:..." if "MODEL" in text or "instructions" in text else word for word, (_, text) in KINDS.items()]

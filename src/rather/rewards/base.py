@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from rather.data.images import is_image
 from rather.data.types import Prompt, Response
+from rather.errors import UserError
 
 TRAINED_BY = "rather.json"
 """File beside a run's final weights that names method and options, for whoever interprets the model's scores."""
@@ -18,9 +21,11 @@ class Judge:
 
     Attributes:
         name: as ``rather.rewards.judge`` takes it.
+        judges: ``text`` or ``images``: what its responses are.
     """
 
     name: str
+    judges: Literal["text", "images"] = "text"
 
     def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
         """[n] float64, the better the higher. Levels compare within a prompt only."""
@@ -38,6 +43,18 @@ class Judge:
     def probability(self, preference: float) -> float:
         """Probability of an entry of ``group``: 1, 0 or, at a tie, 1/2, for a judge that knows an order only."""
         return 0.5 if preference == 0 else float(preference > 0)
+
+
+def require_suited(judge: Judge, responses: Sequence[Response]) -> None:
+    """
+    Raises:
+        UserError: the judge reads images and the responses are text, or the other way round.
+    """
+    images = all(map(is_image, responses))
+    if images != (judge.judges == "images"):
+        what = f"judges {judge.judges}, and the responses are {'images' if images else 'text'}"
+        fix = "judges of images: checker:shapes, clip:MODEL, pickscore, hps:MODEL, aesthetic:MODEL"
+        raise UserError(what, where=f"--judge {judge.name}", fix=fix)
 
 
 def sigmoid(x: float) -> float:

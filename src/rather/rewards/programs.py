@@ -60,14 +60,18 @@ def open_length(rest: str) -> Length:
     return Length()
 
 
-def open_checker(rest: str) -> Checker:
-    """``checker:instructions``.
+def open_checker(rest: str) -> Judge:
+    """``checker:instructions``, ``checker:shapes``.
 
     Raises:
         UserError: no world of this name has a checker.
     """
+    if rest == "shapes":
+        from rather.rewards.images import ShapesChecker
+
+        return ShapesChecker()
     if rest != "instructions":
-        fix = nearest(rest, ["instructions"])
+        fix = nearest(rest, ["instructions", "shapes"])
         raise UserError(f"no world {rest!r} has answers that a program checks", where="judge checker", fix=fix)
     from rather.worlds.instructions.load import load_prompts
     from rather.worlds.instructions.scoring import score

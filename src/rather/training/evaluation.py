@@ -11,13 +11,14 @@ from torch import Tensor
 from rather.objectives.base import Objective
 from rather.objectives.outcome import Outcome
 from rather.objectives.scores import UNITS, Layout, Scores, segment_sum
-from rather.policies.base import Encoded, Policy
+from rather.policies.base import Draw, Encoded, Policy
 from rather.stats import wilson
 from rather.training import metrics, ranks
 from rather.training.calibration import Calibration
 from rather.training.plan import share
 from rather.training.reference_cache import Progress
 from rather.training.references import Reference, scoring_mode
+from rather.training.timesteps import ByTimestep
 
 SEED = 20_170_706
 """Seed of the noise of every evaluation, so that before and after see the same."""
@@ -52,11 +53,12 @@ def evaluate(
         count one half; each with a 95% Wilson interval. ``loss``: as in training, on that draw. ``kl``: half the
         squared log-ratio of policy and reference, summed over the elements of a response, mean over responses (nats):
         the KL divergence to second order, at the tokens of the data; never negative, 0 before training. The rest as in
-        training. Of a reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
+        training. Of a reward model: what ``Calibration.result`` says, and nothing of log-probabilities. Of a denoising
+        policy: ``timesteps``, what ``ByTimestep.result`` says.
     """
     costs = [item.cost for item in encoded]
     plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
-    totals = _Totals(device, policy.provides)
+    totals = _Totals(device, policy)
     with scoring_mode(learner), progress("evaluating", sum(len(m.indices) for m in plan if not m.idle)) as advance:
         for micro in plan:
             batch = policy.collate([encoded[index] for index in micro.indices]).to(device)
@@ -66,7 +68,7 @@ def evaluate(
                 outcome, scores = untrained(of_reference, of_reference, batch.layout), of_reference
             else:
                 _, outcome, scores = learner(batch, draw, of_reference, batch.layout.counts())
-            totals.add(outcome, scores, of_reference, batch.layout, 0.0 if micro.idle else 1.0)
+            totals.add(outcome, scores, of_reference, batch.layout, draw, 0.0 if micro.idle else 1.0)
             if not micro.idle:
                 advance(len(micro.indices))
     return totals.result(len(encoded))
@@ -75,11 +77,13 @@ def evaluate(
 class _Totals:
     """Sums and counts over micro-batches and processes; everything is divided once."""
 
-    def __init__(self, device: torch.device, provides: frozenset[str]) -> None:
-        zeros = torch.zeros
+    def __init__(self, device: torch.device, policy: Policy) -> None:
+        zeros, provides = torch.zeros, policy.provides
         self.likelihood = "likelihood" in provides
         self.hidden = metrics.hidden(provides)
         self.calibration = Calibration(device) if self.hidden else None
+        steps: int | None = getattr(policy, "timesteps", None)
+        self.by_timestep = ByTimestep(steps, device) if steps else None
         self.names: tuple[str, ...] = metrics.PAIRED
         self.table = zeros((), dtype=torch.float64, device=device)
         self.ranking = zeros(2, 2, dtype=torch.float64, device=device)
@@ -87,7 +91,9 @@ class _Totals:
         self.counts = zeros(len(UNITS), dtype=torch.float64, device=device)
         self.terms: dict[tuple[str, str, float], Tensor] = {}
 
-    def add(self, outcome: Outcome, scores: Scores, reference: Scores | None, layout: Layout, weight: float) -> None:
+    def add(
+        self, outcome: Outcome, scores: Scores, reference: Scores | None, layout: Layout, draw: Draw, weight: float
+    ) -> None:
         self.names = metrics.names(outcome)
         self.table = self.table + weight * metrics.sums(outcome, layout)
         own = layout.counts()
@@ -102,6 +108,8 @@ class _Totals:
                 self.ranking[row] += weight * self.kl.new_tensor([metrics.right(difference).sum(), layout.edges])
         if self.calibration is not None:
             self.calibration.add(outcome.margins, weight)
+        if self.by_timestep is not None:
+            self.by_timestep.add(outcome, scores, reference, layout, draw.timestep, weight)
         if reference is not None and self.likelihood:
             ratio = (scores.elements - reference.elements).double()
             per_response = segment_sum(ratio.square() / 2, scores.response, layout.responses)[layout.compared]
@@ -132,6 +140,8 @@ class _Totals:
         total, number = ranks.total(self.kl).tolist()
         if number:
             found["kl"] = total / number
+        if self.by_timestep is not None and (bins := self.by_timestep.result()):
+            found["timesteps"] = bins
         return found
 
 

@@ -33,7 +33,7 @@ def framed(source: bytes | str, size: int, *, flip: bool = False) -> Framed:
     """
     from PIL import Image, ImageOps
 
-    image = _read(source)
+    image = read_image(source)
     height, width = image.height, image.width
     scale = size / min(height, width)
     scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
@@ -46,7 +46,12 @@ def framed(source: bytes | str, size: int, *, flip: bool = False) -> Framed:
     return Framed(pixels, (height, width, top, left, size, size))
 
 
-def _read(source: bytes | str) -> Any:
+def read_image(source: bytes | str) -> Any:
+    """A PIL image in RGB, upright, on white where it is transparent.
+
+    Raises:
+        Refused: it is missing, or no image that can be read.
+    """
     from PIL import Image, ImageOps
 
     name = "the image" if isinstance(source, bytes) else source
