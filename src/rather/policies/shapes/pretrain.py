@@ -12,14 +12,14 @@ from rather.policies.pipelines.architectures import ARCHITECTURES
 from rather.policies.pipelines.noise import schedule_of
 from rather.worlds.shapes.sloppy import captioned
 
-BATCH, RATE, AVERAGE, DROPPED = 64, 1.5e-3, 0.99, 0.1
+BATCH, RATE, AVERAGE, DROPPED = 32, 1e-3, 0.995, 0.1
 
 
 def pretrain(pipeline: Any, steps: int, seed: int, progress: Any = None) -> None:
     """Train in place; what is left are averages of the weights. Global random state is left alone.
 
     Args:
-        steps: of 64 pictures.
+        steps: of 32 pictures.
         progress: called with the number of steps done and the loss.
     """
     kind = type(pipeline).__name__
@@ -61,7 +61,10 @@ def _loss(
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
     clean = pipeline.vae.encode(images).latent_dist.mean
     texts = architecture.texts(pipeline, captions, clean.device)
-    timestep, noise = torch.randint(schedule.steps, (len(clean),)), torch.randn_like(clean)
+    noise = torch.randn_like(clean)
+    # All timesteps alike, but for a flow more of those in the middle: logit-normal, arXiv 2403.03206 section 3.1.
+    share = torch.randn(len(clean)).sigmoid() if schedule.prediction == "flow" else torch.rand(len(clean))
+    timestep = (share * schedule.steps).long().clamp(max=schedule.steps - 1)
     noisy = schedule.noised(clean, noise, timestep)
     predicted = architecture.predict(denoiser, noisy, timestep, texts, schedule)
     return nn.functional.mse_loss(predicted, schedule.target(clean, noise, timestep))

@@ -10,7 +10,7 @@ from rather.worlds.shapes.demand import OPENINGS, TASKS, random_demand, scene_fo
 from rather.worlds.shapes.pairs import broken
 from rather.worlds.shapes.render import Image, render
 
-WRONG = {"single_object": 0.3, "two_objects": 0.3, "counting": 0.5, "colours": 0.3, "position": 0.5, "binding": 0.5}
+WRONG = {"single_object": 0.15, "two_objects": 0.15, "counting": 0.5, "colours": 0.15, "position": 0.5, "binding": 0.5}
 """By task, the share of pictures that do not obey their caption. Half of the objects that are bound to each other's colours,
 of the counts and of the positions are wrong, so that even a perfect student of these pictures would be."""
 
