@@ -26,6 +26,8 @@ from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
 from tiny_images import KINDS, SIDE, png, rows, tiny_pipeline
 
+SQUARE = (SIDE, SIDE)
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -124,10 +126,12 @@ def test_a_steps_gradients_are_those_of_two_plain_models(folders: dict[str, str]
             assert float((own.grad - other.grad).abs().max()) < 1e-9 * largest
 
 
+@pytest.mark.parametrize("shape", [SQUARE, (24, 40)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind: str) -> None:
+def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind: str, shape: tuple[int, int]) -> None:
     """Captured from the pipeline's own call: the same latents and time give the same prediction."""
-    policy = opened(folders[kind])
+    policy = opened(folders[kind], image_buckets=True)
+    high, wide = shape
     pipeline, seen = policy.pipeline, []
     network = policy.network
     forward = network.forward
@@ -138,13 +142,13 @@ def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind
         return found
 
     caption = "a red square"
-    batch = policy.collate(policy.encode([Comparison("c", caption, (png(0, (SIDE, SIDE)),))]))
+    batch = policy.collate(policy.encode([Comparison("c", caption, (png(0, (wide, high)),))]))
     network.forward = spy
     try:
         more: dict[str, Any] = {"guidance_scale": 1.0}
         if kind == "flux":
             more = {"guidance_scale": 3.5, "max_sequence_length": 16}
-        size = {"height": SIDE, "width": SIDE}
+        size = {"height": high, "width": wide}
         pipeline(prompt=caption, num_inference_steps=3, output_type="latent", **size, **more)
     finally:
         network.forward = forward
@@ -156,8 +160,8 @@ def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind
     timestep = (policy.schedule.sigma - sigma.double()).abs().argmin().reshape(1) if flow else told.long()
     unpacked = noisy
     if kind == "flux":
-        unpacked = pipeline._unpack_latents(noisy, SIDE, SIDE, pipeline.vae_scale_factor)
-        expected = pipeline._unpack_latents(expected, SIDE, SIDE, pipeline.vae_scale_factor)
+        unpacked = pipeline._unpack_latents(noisy, high, wide, pipeline.vae_scale_factor)
+        expected = pipeline._unpack_latents(expected, high, wide, pipeline.vae_scale_factor)
     if flow:  # the sampler's times lie between those of training: ours is told the same one
         nearest = policy.schedule.sigma[timestep]
         schedule = replace(policy.schedule, sigma=policy.schedule.sigma + (sigma.double() - nearest))
@@ -192,7 +196,7 @@ def test_latents_are_those_of_the_vae(folders: dict[str, str]) -> None:
     policy = opened(folders["sd3"])
     image = png(5, (SIDE, SIDE))
     batch = policy.collate(policy.encode([Comparison("c", "a cat", (image,))]))
-    pixels = torch.from_numpy(framed(image, SIDE).pixels)[None]
+    pixels = torch.from_numpy(framed(image, SQUARE).pixels)[None]
     vae = policy.pipeline.vae
     known = vae.encode(pixels).latent_dist
     assert torch.allclose(batch.inputs["latents"], (known.mean - 0.1) * vae.config.scaling_factor, atol=1e-6)
@@ -273,7 +277,7 @@ def test_a_stored_file_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_stored_noise_is_used(folders: dict[str, str]) -> None:
     policy = opened(folders["sd3"])
-    noise = np.random.default_rng(0).normal(size=(2, *policy.latent_shape)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(2, *policy.latent_shape((SIDE, SIDE)))).astype(np.float32)
     with_noise = [replace(pairs(1)[0], extras={"noise": noise.tolist()})]
     batch = policy.collate(policy.encode(with_noise))
     draw = policy.draw(batch, 0, Stored())
@@ -352,13 +356,13 @@ def test_samples_have_the_same_noise_and_follow_the_network(folders: dict[str, s
 
 
 def test_pictures_of_every_kind_are_read() -> None:
-    wide = framed(png(0, (64, 40)), SIDE)
+    wide = framed(png(0, (64, 40)), SQUARE)
     assert wide.pixels.shape == (3, SIDE, SIDE)
     assert wide.framing == (40, 64, 0, 9, SIDE, SIDE)
-    grey = framed(png(0, (SIDE, SIDE), "L"), SIDE).pixels
+    grey = framed(png(0, (SIDE, SIDE), "L"), SQUARE).pixels
     assert np.array_equal(grey[0], grey[2])
-    assert framed(png(0, (SIDE, SIDE), "RGBA"), SIDE).pixels.max() <= 1.0
-    plain, mirrored = framed(png(3, (SIDE, SIDE)), SIDE), framed(png(3, (SIDE, SIDE)), SIDE, flip=True)
+    assert framed(png(0, (SIDE, SIDE), "RGBA"), SQUARE).pixels.max() <= 1.0
+    plain, mirrored = framed(png(3, (SIDE, SIDE)), SQUARE), framed(png(3, (SIDE, SIDE)), SQUARE, flip=True)
     assert np.array_equal(plain.pixels[:, :, ::-1], mirrored.pixels)
 
 
@@ -369,7 +373,7 @@ def test_what_is_transparent_is_white() -> None:
 
     buffer = io.BytesIO()
     Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 0)).save(buffer, format="PNG")
-    assert np.array_equal(framed(buffer.getvalue(), SIDE).pixels, np.ones((3, SIDE, SIDE), np.float32))
+    assert np.array_equal(framed(buffer.getvalue(), SQUARE).pixels, np.ones((3, SIDE, SIDE), np.float32))
 
 
 @pytest.mark.parametrize(

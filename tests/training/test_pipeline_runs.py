@@ -59,7 +59,17 @@ def pairs(number: int = 6) -> list[Comparison]:
     return found
 
 
-def run(output: Path, model: str, method: str = "diffusion_dpo", **settings: Any) -> Any:
+def mixed(number: int = 6) -> list[Comparison]:
+    """Pairs of pictures of three shapes."""
+    sizes = ((40, 36), (100, 40), (30, 50))
+    found = []
+    for i, one in enumerate(pairs(number)):
+        images = (png(2 * i, sizes[i % 3]), png(2 * i + 1, sizes[i % 3]))
+        found.append(replace(one, responses=images, extras={}))
+    return found
+
+
+def run(output: Path, model: str, method: str = "diffusion_dpo", data: Any = None, **settings: Any) -> Any:
     plain: dict[str, Any] = {
         "image_size": SIDE,
         "max_steps": 2,
@@ -69,7 +79,7 @@ def run(output: Path, model: str, method: str = "diffusion_dpo", **settings: Any
         "eval_fraction": 0.0,
         "quiet": True,
     }
-    return train(model, pairs(), method=method, output=str(output), **{**plain, **settings})
+    return train(model, data or pairs(), method=method, output=str(output), **{**plain, **settings})
 
 
 def losses(output: Path) -> list[float]:
@@ -91,11 +101,13 @@ def test_a_method_trains_a_pipeline(folders: dict[str, str], method: str, kind: 
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize(("lora", "buckets"), [(False, False), (True, False), (True, True)])
 def test_resuming_changes_nothing(
-    folders: dict[str, str], tmp_path: Path, lora: bool, monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, str], tmp_path: Path, lora: bool, buckets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {
+        "data": mixed() if buckets else pairs(),
+        "image_buckets": buckets,
         "max_steps": 5,
         "save_steps": 2,
         "lora": lora,
@@ -125,8 +137,11 @@ def test_resuming_changes_nothing(
     assert told[0] == told[1]
 
 
-def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("buckets", [False, True])
+def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path, buckets: bool) -> None:
     settings: dict[str, Any] = {
+        "data": mixed() if buckets else pairs(),
+        "image_buckets": buckets,
         "batch_size": 4,
         "max_steps": 3,
         "optimizer": "sgd",
@@ -136,6 +151,13 @@ def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path) -
     run(tmp_path / "whole", folders["sd3"], **settings)
     run(tmp_path / "parts", folders["sd3"], micro_batch_size=1, **settings)
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "parts"), abs=1e-5)
+
+
+def test_what_compares_within_a_micro_batch_is_told_of_buckets(folders: dict[str, str], tmp_path: Path) -> None:
+    for buckets in (False, True):
+        run(tmp_path / str(buckets), folders["sd"], "aot", data=mixed(), image_buckets=buckets, max_steps=1)
+        warnings = json.loads((tmp_path / str(buckets) / "run.json").read_text())["warnings"]
+        assert any("different buckets" in text for text in warnings) == buckets
 
 
 def test_a_run_leaves_samples_and_a_report(folders: dict[str, str], tmp_path: Path) -> None:

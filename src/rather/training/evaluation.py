@@ -54,8 +54,8 @@ def evaluate(
         the KL divergence to second order, at the tokens of the data; never negative, 0 before training. The rest as in
         training. Of a reward model: what ``Calibration.result`` says, and nothing of log-probabilities.
     """
-    costs = [item.cost for item in encoded]
-    plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
+    costs, buckets = [item.cost for item in encoded], [item.bucket for item in encoded]
+    plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count, buckets)
     totals = _Totals(device, policy.provides)
     with scoring_mode(learner), progress("evaluating", sum(len(m.indices) for m in plan if not m.idle)) as advance:
         for micro in plan:

@@ -154,6 +154,7 @@ class Stages:
             self.config.seed,
             self.config.max_tokens,
             self.config.micro_batch_size,
+            [item.bucket for item in self.train_set],
         )
         self.total = self.plan.total_steps(self.config.epochs, self.config.max_steps)
         self.objective.plan(self.total)
@@ -180,6 +181,10 @@ class Stages:
                 "output": str(self.output),
             },
         )
+        if self.objective.couples_batch and len(set(self.plan.buckets or ())) > 1:
+            what = f"{self.method.name} compares within a micro-batch, and comparisons of different buckets are never in one"
+            self.display.warn(what)
+            self.examples.warnings.append(what)
         if free is not None and memory > free + 4 * parameters["total"] / 2**20:
             self.display.warn("that is more memory than there is; --lora needs far less")
 

@@ -28,8 +28,9 @@ from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
 from rather.policies.noising import DenoisingDraw, Noising, normal_numbers
 from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
-from rather.policies.pipelines.pixels import Framed, framed
+from rather.policies.pipelines.pixels import Framed, framed, shape_of
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
 from rather.policies.schedule import NoiseSchedule
@@ -52,7 +53,8 @@ class PipelinePolicy(DenoisingPolicy):
 
     Attributes:
         network: the denoiser (UNet or transformer), with adapters where those are trained.
-        size: side of the images.
+        size: side of the square that images are cut to; of other shapes the area.
+        shapes: those that images are cut to.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class PipelinePolicy(DenoisingPolicy):
         self.kind = "flow" if schedule.prediction == "flow" else "diffusion"
         self.pipeline, self.architecture, self.settings, self.name = pipeline, architecture, settings, name
         self.size = _size(pipeline, settings, name)
+        self.shapes = _shapes(pipeline, network, self.size) if settings.image_buckets else ((self.size, self.size),)
         self.report = EncodingReport()
         self.shown: list[str] = []
         self._fresh = settings.lora and adapters is None  # adapters that were loaded are no identity: a copy is needed
@@ -83,12 +86,12 @@ class PipelinePolicy(DenoisingPolicy):
         texts = [
             part for key, part in pipeline.components.items() if key.startswith("text_encoder") and part is not None
         ]
-        self._latents = Store("latents", network_fingerprint(pipeline.vae, self.size, dict(pipeline.vae.config)))
+        self._latents = Store("latents", network_fingerprint(pipeline.vae, dict(pipeline.vae.config)))
         self._texts = Store(
             "texts", content_key(*[network_fingerprint(part) for part in texts], type(pipeline).__name__)
         )
         told = [
-            self.size,
+            self.shapes,
             schedule.prediction,
             schedule.sigma.tolist()[::50],
             str(self.dtype),
@@ -133,8 +136,6 @@ class PipelinePolicy(DenoisingPolicy):
         found: list[Encoded] = []
         waiting: dict[str, Framed] = {}
         captions: dict[str, str] = {content_key(""): ""}
-        channels, height, width = self.latent_shape
-        elements, cost = channels * height * width, max(1, height * width // 64)
         for comparison in comparisons:
             try:
                 inputs = self._keys(comparison, waiting)
@@ -144,19 +145,25 @@ class PipelinePolicy(DenoisingPolicy):
             captions.setdefault(inputs["caption"], comparison.prompt)
             if len(waiting) >= _BATCH:
                 self._encode_images(waiting)
-            images = len(comparison.responses)
-            found.append(Encoded(comparison, (elements,) * images, cost * images, inputs))
+            images, (channels, height, width) = len(comparison.responses), self.latent_shape(inputs["shape"])
+            lengths = (channels * height * width,) * images
+            cost = images * max(1, height * width // 64)
+            found.append(Encoded(comparison, lengths, cost, inputs, bucket=inputs["shape"]))
         self._encode_images(waiting)
         self._texts.fill(captions, self._encode_texts, _BATCH)
         self.report.encoded = len(found)
         self.shown = [text for text in captions.values() if text][:_SHOWN]
         return found
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image's latents."""
-        side = self.size // self.pipeline.vae_scale_factor
-        return self.pipeline.vae.config.latent_channels, side, side
+    def latent_shape(self, shape: Shape) -> tuple[int, int, int]:
+        """Channels, height and width of the latents of an image of ``shape``."""
+        height, width = (side // self.pipeline.vae_scale_factor for side in shape)
+        return self.pipeline.vae.config.latent_channels, height, width
+
+    def _shape(self, comparison: Comparison) -> Shape:
+        """What the images of a comparison are cut to: all alike, since they are compared at one noise."""
+        response = comparison.responses[preferred(comparison)]
+        return nearest(*shape_of(response), self.shapes) if len(self.shapes) > 1 else self.shapes[0]
 
     def _keys(self, comparison: Comparison, waiting: dict[str, Framed]) -> dict[str, Any]:
         if not isinstance(comparison.prompt, str):
@@ -164,22 +171,24 @@ class PipelinePolicy(DenoisingPolicy):
         if not comparison.prompt.strip():
             raise Refused("empty-field", "the caption is empty")
         flip = self.settings.image_flip and stable_key(comparison.id) % 2 == 1
+        contents = [_content(response) for response in comparison.responses]
+        shape = self._shape(comparison)
         keys = []
-        for response in comparison.responses:
-            if not isinstance(response, bytes | str):
-                raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
-            key = content_key(_content(response), flip)
+        for response, content in zip(comparison.responses, contents, strict=True):
+            key = content_key(content, flip, *shape)
             if not self._latents.path(key).is_file() and key not in waiting:
-                waiting[key] = framed(response, self.size, flip=flip)
+                waiting[key] = framed(response, shape, flip=flip)
             keys.append(key)
         noise = comparison.extras.get("noise")
-        if noise is not None and np.shape(noise) != (len(keys), *self.latent_shape):
-            shape = " x ".join(map(str, self.latent_shape))
-            raise Refused("wrong-type", f"the stored noise of a response is not {shape} numbers")
-        return {"images": keys, "caption": content_key(comparison.prompt), "noise": noise}
+        if noise is not None and np.shape(noise) != (len(keys), *self.latent_shape(shape)):
+            numbers = " x ".join(map(str, self.latent_shape(shape)))
+            raise Refused("wrong-type", f"the stored noise of a response is not {numbers} numbers")
+        return {"images": keys, "shape": shape, "caption": content_key(comparison.prompt), "noise": noise}
 
     def _encode_images(self, waiting: dict[str, Framed]) -> None:
-        self._latents.fill(dict(waiting), self._through_vae, _BATCH)
+        for shape in dict.fromkeys(image.pixels.shape for image in waiting.values()):
+            alike = {key: image for key, image in waiting.items() if image.pixels.shape == shape}
+            self._latents.fill(alike, self._through_vae, _BATCH)
         waiting.clear()
 
     @torch.no_grad()
@@ -209,7 +218,7 @@ class PipelinePolicy(DenoisingPolicy):
         inputs |= {name: torch.stack([image[name] for image in images]) for name in ("std", "framing")}
         inputs["latents"] = torch.stack([image["mean"] for image in images])
         if any(e.inputs["noise"] is not None for e in encoded):
-            unknown = np.full(self.latent_shape, np.nan, np.float32)
+            unknown = np.full(inputs["latents"].shape[1:], np.nan, np.float32)
             stored = [
                 np.asarray(e.inputs["noise"][n] if e.inputs["noise"] is not None else unknown, np.float32)
                 for e in encoded
@@ -310,9 +319,17 @@ class PipelinePolicy(DenoisingPolicy):
         return "; ".join(self.shown)
 
 
-def _content(response: bytes | str) -> bytes:
+def preferred(comparison: Comparison) -> int:
+    """The response that wins and never loses; without an order, the first."""
+    losers = {edge.loser for edge in comparison.edges}
+    return next((edge.winner for edge in comparison.edges if edge.winner not in losers), 0)
+
+
+def _content(response: Any) -> bytes:
     if isinstance(response, bytes):
         return response
+    if not isinstance(response, str):
+        raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
     try:
         return Path(response).read_bytes()
     except OSError as error:
@@ -322,11 +339,23 @@ def _content(response: bytes | str) -> bytes:
 def _size(pipeline: Any, settings: PolicySettings, name: str) -> int:
     told: Any = getattr(pipeline, "default_sample_size", None) or pipeline.unet.config.sample_size
     size = settings.image_size or int(told) * pipeline.vae_scale_factor
-    step = pipeline.vae_scale_factor * 2
+    step = _unit(pipeline)
     if size % step:
         fix = f"for {name}, {size - size % step} or {size - size % step + step}"
         raise UserError(f"not a multiple of {step}", where=f"--image-size {size}", fix=fix)
     return size
+
+
+def _unit(pipeline: Any) -> int:
+    """What the sides of images have to be multiples of: latents are halved once, or taken two by two."""
+    return pipeline.vae_scale_factor * 2
+
+
+def _shapes(pipeline: Any, network: Any, size: int) -> tuple[Shape, ...]:
+    """The shapes of buckets; no side goes beyond the places that a transformer has embeddings of."""
+    places = getattr(network.config, "pos_embed_max_size", None)
+    longest = places * network.config.patch_size * pipeline.vae_scale_factor if places else None
+    return shapes(size, _unit(pipeline), longest)
 
 
 @contextmanager
