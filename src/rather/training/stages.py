@@ -110,6 +110,8 @@ class Stages:
             warnings.simplefilter("default", UserWarning)
             self.policy = policy if policy is not None else open_policy(self.config)
         self.opened_here = policy is None
+        if self.method.wrap is not None:
+            self.policy = self.method.wrap(self.method.configure(self.config.method_options), self.policy)
         self.told = [str(w.message) for w in told if issubclass(w.category, UserWarning)]
         preflight.check_policy(self.method, self.policy.kind, self.policy.provides)
         self.objective = self.method.objective(**self.config.method_options)

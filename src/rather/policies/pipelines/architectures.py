@@ -28,6 +28,10 @@ class StableDiffusion:
         states, _ = pipeline.encode_prompt(list(captions), device, 1, False)
         return {"states": states}
 
+    def start(self, noise: Tensor) -> Tensor:
+        """``noise`` [R, C, H, W] as the pipeline's own call takes latents to start from."""
+        return noise
+
     def predict(
         self,
         network: nn.Module,
@@ -75,6 +79,9 @@ class StableDiffusion3:
         )
         return {"states": states, "pooled": pooled}
 
+    def start(self, noise: Tensor) -> Tensor:
+        return noise
+
     def predict(
         self,
         network: nn.Module,
@@ -103,6 +110,9 @@ class Flux:
             prompt=list(captions), prompt_2=None, device=device, max_sequence_length=longest
         )
         return {"states": states, "pooled": pooled}
+
+    def start(self, noise: Tensor) -> Tensor:
+        return _packed(noise)
 
     def predict(
         self,

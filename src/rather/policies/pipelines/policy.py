@@ -27,6 +27,7 @@ from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
 from rather.policies.noising import DenoisingDraw, Noising, normal_numbers
+from rather.policies.pipelines import stored_noise
 from rather.policies.pipelines.architectures import Architecture
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
@@ -162,8 +163,9 @@ class PipelinePolicy(DenoisingPolicy):
 
     def _shape(self, comparison: Comparison) -> Shape:
         """What the images of a comparison are cut to: all alike, since they are compared at one noise."""
-        response = comparison.responses[preferred(comparison)]
-        return nearest(*shape_of(response), self.shapes) if len(self.shapes) > 1 else self.shapes[0]
+        if not self.settings.image_buckets:
+            return self.size, self.size
+        return nearest(*shape_of(comparison.responses[preferred(comparison)]), self.shapes)
 
     def _keys(self, comparison: Comparison, waiting: dict[str, Framed]) -> dict[str, Any]:
         if not isinstance(comparison.prompt, str):
@@ -180,7 +182,7 @@ class PipelinePolicy(DenoisingPolicy):
                 waiting[key] = framed(response, shape, flip=flip)
             keys.append(key)
         noise = comparison.extras.get("noise")
-        if noise is not None and np.shape(noise) != (len(keys), *self.latent_shape(shape)):
+        if noise is not None and stored_noise.shape(noise) != (len(keys), *self.latent_shape(shape)):
             numbers = " x ".join(map(str, self.latent_shape(shape)))
             raise Refused("wrong-type", f"the stored noise of a response is not {numbers} numbers")
         return {"images": keys, "shape": shape, "caption": content_key(comparison.prompt), "noise": noise}
@@ -220,11 +222,12 @@ class PipelinePolicy(DenoisingPolicy):
         if any(e.inputs["noise"] is not None for e in encoded):
             unknown = np.full(inputs["latents"].shape[1:], np.nan, np.float32)
             stored = [
-                np.asarray(e.inputs["noise"][n] if e.inputs["noise"] is not None else unknown, np.float32)
+                np.stack([unknown] * len(e.inputs["images"]))
+                if e.inputs["noise"] is None
+                else stored_noise.numbers(e.inputs["noise"])
                 for e in encoded
-                for n in range(len(e.inputs["images"]))
             ]
-            inputs["noise"] = torch.from_numpy(np.stack(stored))
+            inputs["noise"] = torch.from_numpy(np.concatenate(stored))
         return Batch(layout, inputs, tuple(e.comparison.id for e in encoded))
 
     # Scores
@@ -291,21 +294,59 @@ class PipelinePolicy(DenoisingPolicy):
         base = {"base": self.name, "class": type(self.pipeline).__name__}
         (folder / ADAPTERS).write_text(json.dumps(base, indent=1) + "\n", encoding="utf-8")
 
-    @torch.no_grad()
     def images(
         self, captions: Sequence[str], seed: int = 0, steps: int = _STEPS, guidance: float | None = None
     ) -> list[Any]:
         """PIL images of captions by the pipeline itself, with the network as it is now; the same noise for a seed."""
+        return self._call(captions, (self.size, self.size), steps, guidance, seed)
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the noise that an image of the usual size is made from."""
+        return self.latent_shape((self.size, self.size))
+
+    def from_noise(
+        self, captions: Sequence[str], noise: np.ndarray, steps: int = _STEPS, guidance: float | None = None
+    ) -> list[Any]:
+        """PIL images of captions, each a function of its own ``noise`` [n, C, H, W], standard normal.
+
+        Samplers may draw further noise, so a diffusion model is sampled by DDIM whatever scheduler it comes with.
+        """
+        height, width = (side * self.pipeline.vae_scale_factor for side in noise.shape[2:])
+        latents = self.architecture.start(torch.from_numpy(noise))
+        return self._call(captions, (height, width), steps, guidance, 0, latents)
+
+    @torch.no_grad()
+    def _call(
+        self,
+        captions: Sequence[str],
+        shape: Shape,
+        steps: int,
+        guidance: float | None,
+        seed: int,
+        latents: Tensor | None = None,
+    ) -> list[Any]:
+        """The pipeline's own call."""
         device = next(self.network.parameters()).device
         more: dict[str, Any] = {} if guidance is None else {"guidance_scale": guidance}
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
         setattr(self.pipeline, self.architecture.component, self.network)
-        with _on_accelerator(*parts, device=device):
-            noise = torch.Generator("cpu").manual_seed(seed)
-            size = {"height": self.size, "width": self.size}
-            return self.pipeline(
-                prompt=list(captions), generator=noise, num_inference_steps=steps, **size, **more
-            ).images
+        scheduler = self.pipeline.scheduler
+        if latents is not None:
+            more["latents"] = latents.to(device)
+            self.pipeline.scheduler = _deterministic(scheduler, self.kind)
+        try:
+            with _on_accelerator(*parts, device=device):
+                return self.pipeline(
+                    prompt=list(captions),
+                    generator=torch.Generator("cpu").manual_seed(seed),
+                    num_inference_steps=steps,
+                    height=shape[0],
+                    width=shape[1],
+                    **more,
+                ).images
+        finally:
+            self.pipeline.scheduler = scheduler
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""
@@ -356,6 +397,13 @@ def _shapes(pipeline: Any, network: Any, size: int) -> tuple[Shape, ...]:
     places = getattr(network.config, "pos_embed_max_size", None)
     longest = places * network.config.patch_size * pipeline.vae_scale_factor if places else None
     return shapes(size, _unit(pipeline), longest)
+
+
+def _deterministic(scheduler: Any, kind: str) -> Any:
+    """A sampler whose result follows from where it starts: DDIM, or Euler's method for a flow."""
+    from diffusers import DDIMScheduler
+
+    return scheduler if kind == "flow" else DDIMScheduler.from_config(scheduler.config)
 
 
 @contextmanager
