@@ -24,6 +24,9 @@ from rather.policies.pipelines import store
 from rather.policies.pipelines.pixels import framed
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
+from rather.training.drawing import make_draw
+from rather.training.learner import Learner
+from rather.training.references import AdaptersOff, Frozen
 from tiny_images import KINDS, SIDE, png, rows, tiny_pipeline
 
 SQUARE = (SIDE, SIDE)
@@ -206,10 +209,14 @@ def test_latents_are_those_of_the_vae(folders: dict[str, str]) -> None:
 def test_a_draw_does_not_depend_on_its_neighbours(folders: dict[str, str]) -> None:
     policy = opened(folders["sd"])
     encoded = policy.encode(pairs(4))
-    policy.network.train()
-    together = policy.draw(policy.collate(encoded), 5)
+
+    def draw(items: list[Any]) -> Any:
+        batch = policy.collate(items)
+        return policy.in_training(policy.draw(batch, 5), batch, 5)
+
+    together = draw(encoded)
     for number, one in enumerate(encoded):
-        alone = policy.draw(policy.collate([one]), 5)
+        alone = draw([one])
         part = slice(2 * number, 2 * number + 2)
         assert torch.equal(together.noisy[part], alone.noisy)
         assert torch.equal(together.unprompted[part], alone.unprompted)
@@ -218,9 +225,9 @@ def test_a_draw_does_not_depend_on_its_neighbours(folders: dict[str, str]) -> No
 def test_captions_are_left_out_in_training_only_and_for_both_images(folders: dict[str, str]) -> None:
     policy = opened(folders["sd"], caption_drop=0.3)
     batch = policy.collate(policy.encode([replace(pairs(1)[0], id=f"c{i}") for i in range(300)]))
-    assert policy.draw(batch, 0).unprompted is None, "in eval mode"
     policy.network.train()
-    dropped = policy.draw(batch, 0).unprompted
+    assert policy.draw(batch, 0).unprompted is None, "in evaluation, whatever the mode"
+    dropped = policy.in_training(policy.draw(batch, 0), batch, 0).unprompted
     assert torch.equal(dropped[0::2], dropped[1::2])
     assert 0.2 < float(dropped.float().mean()) < 0.4
     few = policy.collate(policy.encode(pairs(2)))
@@ -235,6 +242,32 @@ def test_captions_are_left_out_in_training_only_and_for_both_images(folders: dic
     half = len(full_scores) // 2
     assert not torch.equal(dropped_scores[:half], full_scores[:half])
     assert torch.equal(dropped_scores[half:], full_scores[half:])
+
+
+@pytest.mark.parametrize(("inverter", "lora"), [("policy", False), ("reference", False), ("reference", True)])
+def test_a_caption_that_is_left_out_was_seen_by_the_inversion(
+    folders: dict[str, str], inverter: str, lora: bool
+) -> None:
+    """The inverted latents are those without any drop, to the bit; the scores of both networks are without the caption."""
+    told = {"noising.steps": 3, "noising.inverter": inverter}
+    objective = get("inpo").objective(**told)
+    found = {}
+    for drop in (0.0, 0.5):
+        policy = opened(folders["sd"], caption_drop=drop, lora=lora, lora_rank=2)
+        learner = Learner(policy, objective)
+        reference = AdaptersOff(learner, policy) if lora else Frozen(policy, noising=objective.noising)
+        batch = policy.collate(policy.encode([replace(pairs(1)[0], id=f"c{i}") for i in range(8)]))
+        learner.train()
+        draw = make_draw(policy, learner, reference, objective.noising, batch, 5)
+        found[drop] = (draw, reference.score(batch, draw).elements.reshape(16, -1), policy.network.training)
+    (whole, scored, _), (some, scored_without, training) = found[0.0], found[0.5]
+    assert training, "the network is left in its mode"
+    assert whole.unprompted is None
+    assert torch.equal(some.noisy, whole.noisy) and torch.equal(some.target, whole.target)
+    dropped = some.unprompted
+    assert torch.equal(dropped[0::2], dropped[1::2]) and 0 < int(dropped.sum()) < 16
+    same = (scored == scored_without).all(-1)
+    assert torch.equal(same, ~dropped)
 
 
 def test_images_and_captions_are_encoded_once(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,8 @@ class Policy(Protocol):
     scores are needed for ``kl`` alone, and says ``facts()`` of its model, from which objectives size their parameters:
     ``width`` of a state, number of ``layers``, the kinds of the columns of ``activations``. One that provides
     ``weight`` takes ``encode(comparisons, weigh=rule)`` (``rather.objectives.token_weights``). One that can tell its
-    work says ``work(encoded, batch)`` (``rather.policies.work``).
+    work says ``work(encoded, batch)`` (``rather.policies.work``). One that does something in training alone (captions left
+    out) does it in ``in_training(draw, batch, seed)``, which gives the draw that is trained on.
     """
 
     network: nn.Module

@@ -56,7 +56,8 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
         ``{"before", "after", "data"}``: see ``rather.training.evaluation.evaluate``, and what the data was called.
 
     Raises:
-        UserError: the run has no final model, or there is no held-out data that its method can use.
+        UserError: the run has no final model, there is no held-out data that its method can use, or the method scores
+            no data.
     """
     import torch
 
@@ -69,6 +70,9 @@ def rescore(run: RunFolder, *, data: str | None = None, limit: int | None = None
     finish.no_foreign_bars()
     config = resolve(from_yaml(run.path / "config.yaml"))
     method = get(config.method)
+    if method.wrap is not None:
+        what = f"{method.name} scores what its model makes of the prompts, not the responses of the data"
+        raise UserError(what, where=str(run.path), fix="the run's own report has its held-out numbers")
     comparisons, name = _held_out(config, method, data)
     comparisons = comparisons[:limit]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -26,7 +26,7 @@ from rather.policies.counter_random import integers
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
-from rather.policies.noising import DenoisingDraw, Noising, normal_numbers
+from rather.policies.noising import DenoisingDraw, normal_numbers
 from rather.policies.pipelines import stored_noise
 from rather.policies.pipelines.architectures import Architecture
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
@@ -237,14 +237,10 @@ class PipelinePolicy(DenoisingPolicy):
         mean, std = batch.inputs["latents"], batch.inputs["std"]
         return mean + std * normal_numbers(batch.layout, seed, _LATENTS, mean.shape[1:], shared=False).to(mean)
 
-    @torch.no_grad()
-    def draw(
-        self, batch: Batch, seed: int, noising: Noising | None = None, network: nn.Module | None = None
-    ) -> DenoisingDraw:
-        """See ``DenoisingPolicy.draw``. In training some captions are left out, for all responses of a comparison alike, so
-        that guidance by the empty caption goes on working."""
-        draw = super().draw(batch, seed, noising, network)
-        if not (self.network.training and self.settings.caption_drop):
+    def in_training(self, draw: DenoisingDraw, batch: Batch, seed: int) -> DenoisingDraw:
+        """The draw with some captions left out, for all responses of a comparison alike, so that guidance by the empty
+        caption goes on working. Scores are without them; a network that inverted to make the draw has seen them all."""
+        if not self.settings.caption_drop:
             return draw
         chance = integers(seed, batch.layout.key.cpu().numpy(), _CAPTIONS, _FINE) / _FINE
         dropped = torch.from_numpy(chance < self.settings.caption_drop).to(batch.layout.prompt.device)
