@@ -90,6 +90,13 @@ def test_a_sampler_that_draws_is_replaced(folders: dict[str, str], monkeypatch: 
     assert np.array_equal(pixels(policy.from_noise(["a cat"], noise, steps=3)[0]), pixels(expected))
     assert policy.pipeline.scheduler is ancestral
 
+    flow = opened(folders["sd3"])
+    noise = start_noise("a cat", flow.noise_shape, ImageSampling(1))
+    (expected,) = flow.from_noise(["a cat"], noise, steps=3)
+    own = flow.pipeline.scheduler
+    flow.pipeline.scheduler = type(own).from_config(own.config, stochastic_sampling=True)
+    assert np.array_equal(pixels(flow.from_noise(["a cat"], noise, steps=3)[0]), pixels(expected))
+
 
 def test_noise_depends_on_seed_caption_and_number_alone() -> None:
     two, three = (start_noise("a cat", (4, 2, 2), ImageSampling(n)) for n in (2, 3))
@@ -111,7 +118,7 @@ def test_from_captions_to_pnapo(folders: dict[str, str], rather: Call, tmp_path:
     )  # fmt: skip
     assert code == 0, wrong
     assert "4 pairs in" in told
-    assert sorted(path.name for path in out.parent.iterdir()) == ["pairs", "pairs.jsonl"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["pairs-files", "pairs.jsonl"]
 
     pairs, policy = list(load(out)), opened(folders[kind])
     assert [pair.prompt for pair in pairs] == list(dict.fromkeys(CAPTIONS))

@@ -93,7 +93,7 @@ def test_an_image_gets_the_nearest_proportions(height: int, width: int, size: in
 
 
 @pytest.mark.parametrize(("size", "orientation"), [((64, 40), 1), ((64, 40), 6), ((40, 64), 8), ((64, 40), 3)])
-def test_the_shape_is_told_without_the_pixels(size: tuple[int, int], orientation: int) -> None:
+def test_the_shape_is_that_of_the_image_as_it_is_shown(size: tuple[int, int], orientation: int) -> None:
     from PIL import Image
 
     exif = Image.Exif()

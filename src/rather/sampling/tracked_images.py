@@ -1,8 +1,8 @@
 """Pairs of a pipeline's own images that remember the noise they were made from, as files: data for --method pnapo.
 
 Each caption gets some images, each from a noise of its own; a judge says how good they are, and the best and the worst are a
-pair. Beside the file of pairs stands a folder of the same name: the images as PNG, and for each pair one safetensors file
-with both noises. A noise is a function of the seed, the caption and the image's number.
+pair. Beside the file NAME.jsonl stands the folder NAME-files: the images as PNG, and for each pair one safetensors file with
+both noises. A noise is a function of the seed, the caption and the image's number.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _make(
         return {"reason": "all images score alike"}
     if pictures[best] == pictures[worst]:
         return {"reason": "the images are the same"}
-    folder = out.with_suffix("")
+    folder = out.with_name(f"{out.stem}-files")
     paths = [folder / f"{name}-{number}.png" for number in (best, worst)]
     for path, number in zip(paths, (best, worst), strict=True):
         write_whole(path, pictures[number])

@@ -53,7 +53,7 @@ def framed(source: bytes | str, shape: Shape, *, flip: bool = False) -> Framed:
 
 
 def shape_of(source: bytes | str) -> Shape:
-    """Height and width of an image as it is shown; its pixels are not read.
+    """Height and width of an image as it is shown; pixels are decoded only where EXIF may come after them (PNG).
 
     Raises:
         Refused: it is missing, or no image that can be read.

@@ -306,7 +306,7 @@ class PipelinePolicy(DenoisingPolicy):
     ) -> list[Any]:
         """PIL images of captions, each a function of its own ``noise`` [n, C, H, W], standard normal.
 
-        Samplers may draw further noise, so a diffusion model is sampled by DDIM whatever scheduler it comes with.
+        Samplers may draw further noise: a diffusion model is sampled by DDIM, whatever scheduler it comes with.
         """
         height, width = (side * self.pipeline.vae_scale_factor for side in noise.shape[2:])
         latents = self.architecture.start(torch.from_numpy(noise))
@@ -396,10 +396,13 @@ def _shapes(pipeline: Any, network: Any, size: int) -> tuple[Shape, ...]:
 
 
 def _deterministic(scheduler: Any, kind: str) -> Any:
-    """A sampler whose result follows from where it starts: DDIM, or Euler's method for a flow."""
+    """A sampler whose result follows from where it starts: DDIM; for a flow its own, which draws nothing unless told to."""
     from diffusers import DDIMScheduler
 
-    return scheduler if kind == "flow" else DDIMScheduler.from_config(scheduler.config)
+    if kind != "flow":
+        return DDIMScheduler.from_config(scheduler.config)
+    draws = scheduler.config.get("stochastic_sampling")
+    return type(scheduler).from_config(scheduler.config, stochastic_sampling=False) if draws else scheduler
 
 
 @contextmanager
