@@ -67,11 +67,12 @@ def pairs(number: int = 6) -> list[Comparison]:
 
 
 def mixed(number: int = 6) -> list[Comparison]:
-    """Pairs of pictures of three shapes."""
+    """Pairs of pictures of three shapes; those of one caption differ in shape."""
     sizes = ((40, 36), (100, 40), (30, 50))
     found = []
     for i, one in enumerate(pairs(number)):
-        images = (png(2 * i, sizes[i % 3]), png(2 * i + 1, sizes[i % 3]))
+        size = sizes[(i + i // 3) % 3]
+        images = (png(2 * i, size), png(2 * i + 1, size))
         found.append(replace(one, responses=images, extras={}))
     return found
 
