@@ -74,7 +74,9 @@ class PlainLoop:
         """-log sigma(-beta/2 [(m_w - r_w) - (m_l - r_l)]), mean over pairs; m, r: mean squared errors of the noise."""
         # All chosen images, then all rejected ones.
         files = [chosen for _, chosen, _ in rows] + [rejected for _, _, rejected in rows]
-        pixels = torch.from_numpy(np.stack([framed(file, self.side).pixels for file in files])).to(self.device)
+        pixels = torch.from_numpy(np.stack([framed(file, (self.side, self.side)).pixels for file in files])).to(
+            self.device
+        )
         captions = [caption for caption, _, _ in rows]
         told: Any = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
         lap("data")

@@ -24,7 +24,12 @@ from rather.policies.pipelines import store
 from rather.policies.pipelines.pixels import framed
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
+from rather.training.drawing import make_draw
+from rather.training.learner import Learner
+from rather.training.references import AdaptersOff, Frozen
 from tiny_images import KINDS, SIDE, png, rows, tiny_pipeline
+
+SQUARE = (SIDE, SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +129,12 @@ def test_a_steps_gradients_are_those_of_two_plain_models(folders: dict[str, str]
             assert float((own.grad - other.grad).abs().max()) < 1e-9 * largest
 
 
+@pytest.mark.parametrize("shape", [SQUARE, (24, 40)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind: str) -> None:
+def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind: str, shape: tuple[int, int]) -> None:
     """Captured from the pipeline's own call: the same latents and time give the same prediction."""
-    policy = opened(folders[kind])
+    policy = opened(folders[kind], image_buckets=True)
+    high, wide = shape
     pipeline, seen = policy.pipeline, []
     network = policy.network
     forward = network.forward
@@ -138,13 +145,13 @@ def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind
         return found
 
     caption = "a red square"
-    batch = policy.collate(policy.encode([Comparison("c", caption, (png(0, (SIDE, SIDE)),))]))
+    batch = policy.collate(policy.encode([Comparison("c", caption, (png(0, (wide, high)),))]))
     network.forward = spy
     try:
         more: dict[str, Any] = {"guidance_scale": 1.0}
         if kind == "flux":
             more = {"guidance_scale": 3.5, "max_sequence_length": 16}
-        size = {"height": SIDE, "width": SIDE}
+        size = {"height": high, "width": wide}
         pipeline(prompt=caption, num_inference_steps=3, output_type="latent", **size, **more)
     finally:
         network.forward = forward
@@ -156,8 +163,8 @@ def test_the_denoiser_gets_what_diffusers_gives_it(folders: dict[str, str], kind
     timestep = (policy.schedule.sigma - sigma.double()).abs().argmin().reshape(1) if flow else told.long()
     unpacked = noisy
     if kind == "flux":
-        unpacked = pipeline._unpack_latents(noisy, SIDE, SIDE, pipeline.vae_scale_factor)
-        expected = pipeline._unpack_latents(expected, SIDE, SIDE, pipeline.vae_scale_factor)
+        unpacked = pipeline._unpack_latents(noisy, high, wide, pipeline.vae_scale_factor)
+        expected = pipeline._unpack_latents(expected, high, wide, pipeline.vae_scale_factor)
     if flow:  # the sampler's times lie between those of training: ours is told the same one
         nearest = policy.schedule.sigma[timestep]
         schedule = replace(policy.schedule, sigma=policy.schedule.sigma + (sigma.double() - nearest))
@@ -192,7 +199,7 @@ def test_latents_are_those_of_the_vae(folders: dict[str, str]) -> None:
     policy = opened(folders["sd3"])
     image = png(5, (SIDE, SIDE))
     batch = policy.collate(policy.encode([Comparison("c", "a cat", (image,))]))
-    pixels = torch.from_numpy(framed(image, SIDE).pixels)[None]
+    pixels = torch.from_numpy(framed(image, SQUARE).pixels)[None]
     vae = policy.pipeline.vae
     known = vae.encode(pixels).latent_dist
     assert torch.allclose(batch.inputs["latents"], (known.mean - 0.1) * vae.config.scaling_factor, atol=1e-6)
@@ -202,10 +209,14 @@ def test_latents_are_those_of_the_vae(folders: dict[str, str]) -> None:
 def test_a_draw_does_not_depend_on_its_neighbours(folders: dict[str, str]) -> None:
     policy = opened(folders["sd"])
     encoded = policy.encode(pairs(4))
-    policy.network.train()
-    together = policy.draw(policy.collate(encoded), 5)
+
+    def draw(items: list[Any]) -> Any:
+        batch = policy.collate(items)
+        return policy.in_training(policy.draw(batch, 5), batch, 5)
+
+    together = draw(encoded)
     for number, one in enumerate(encoded):
-        alone = policy.draw(policy.collate([one]), 5)
+        alone = draw([one])
         part = slice(2 * number, 2 * number + 2)
         assert torch.equal(together.noisy[part], alone.noisy)
         assert torch.equal(together.unprompted[part], alone.unprompted)
@@ -214,9 +225,9 @@ def test_a_draw_does_not_depend_on_its_neighbours(folders: dict[str, str]) -> No
 def test_captions_are_left_out_in_training_only_and_for_both_images(folders: dict[str, str]) -> None:
     policy = opened(folders["sd"], caption_drop=0.3)
     batch = policy.collate(policy.encode([replace(pairs(1)[0], id=f"c{i}") for i in range(300)]))
-    assert policy.draw(batch, 0).unprompted is None, "in eval mode"
     policy.network.train()
-    dropped = policy.draw(batch, 0).unprompted
+    assert policy.draw(batch, 0).unprompted is None, "in evaluation, whatever the mode"
+    dropped = policy.in_training(policy.draw(batch, 0), batch, 0).unprompted
     assert torch.equal(dropped[0::2], dropped[1::2])
     assert 0.2 < float(dropped.float().mean()) < 0.4
     few = policy.collate(policy.encode(pairs(2)))
@@ -231,6 +242,32 @@ def test_captions_are_left_out_in_training_only_and_for_both_images(folders: dic
     half = len(full_scores) // 2
     assert not torch.equal(dropped_scores[:half], full_scores[:half])
     assert torch.equal(dropped_scores[half:], full_scores[half:])
+
+
+@pytest.mark.parametrize(("inverter", "lora"), [("policy", False), ("reference", False), ("reference", True)])
+def test_a_caption_that_is_left_out_was_seen_by_the_inversion(
+    folders: dict[str, str], inverter: str, lora: bool
+) -> None:
+    """The inverted latents are those without any drop, to the bit; the scores of both networks are without the caption."""
+    told = {"noising.steps": 3, "noising.inverter": inverter}
+    objective = get("inpo").objective(**told)
+    found = {}
+    for drop in (0.0, 0.5):
+        policy = opened(folders["sd"], caption_drop=drop, lora=lora, lora_rank=2)
+        learner = Learner(policy, objective)
+        reference = AdaptersOff(learner, policy) if lora else Frozen(policy, noising=objective.noising)
+        batch = policy.collate(policy.encode([replace(pairs(1)[0], id=f"c{i}") for i in range(8)]))
+        learner.train()
+        draw = make_draw(policy, learner, reference, objective.noising, batch, 5)
+        found[drop] = (draw, reference.score(batch, draw).elements.reshape(16, -1), policy.network.training)
+    (whole, scored, _), (some, scored_without, training) = found[0.0], found[0.5]
+    assert training, "the network is left in its mode"
+    assert whole.unprompted is None
+    assert torch.equal(some.noisy, whole.noisy) and torch.equal(some.target, whole.target)
+    dropped = some.unprompted
+    assert torch.equal(dropped[0::2], dropped[1::2]) and 0 < int(dropped.sum()) < 16
+    same = (scored == scored_without).all(-1)
+    assert torch.equal(same, ~dropped)
 
 
 def test_images_and_captions_are_encoded_once(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +310,7 @@ def test_a_stored_file_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_stored_noise_is_used(folders: dict[str, str]) -> None:
     policy = opened(folders["sd3"])
-    noise = np.random.default_rng(0).normal(size=(2, *policy.latent_shape)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(2, *policy.latent_shape((SIDE, SIDE)))).astype(np.float32)
     with_noise = [replace(pairs(1)[0], extras={"noise": noise.tolist()})]
     batch = policy.collate(policy.encode(with_noise))
     draw = policy.draw(batch, 0, Stored())
@@ -352,13 +389,13 @@ def test_samples_have_the_same_noise_and_follow_the_network(folders: dict[str, s
 
 
 def test_pictures_of_every_kind_are_read() -> None:
-    wide = framed(png(0, (64, 40)), SIDE)
+    wide = framed(png(0, (64, 40)), SQUARE)
     assert wide.pixels.shape == (3, SIDE, SIDE)
     assert wide.framing == (40, 64, 0, 9, SIDE, SIDE)
-    grey = framed(png(0, (SIDE, SIDE), "L"), SIDE).pixels
+    grey = framed(png(0, (SIDE, SIDE), "L"), SQUARE).pixels
     assert np.array_equal(grey[0], grey[2])
-    assert framed(png(0, (SIDE, SIDE), "RGBA"), SIDE).pixels.max() <= 1.0
-    plain, mirrored = framed(png(3, (SIDE, SIDE)), SIDE), framed(png(3, (SIDE, SIDE)), SIDE, flip=True)
+    assert framed(png(0, (SIDE, SIDE), "RGBA"), SQUARE).pixels.max() <= 1.0
+    plain, mirrored = framed(png(3, (SIDE, SIDE)), SQUARE), framed(png(3, (SIDE, SIDE)), SQUARE, flip=True)
     assert np.array_equal(plain.pixels[:, :, ::-1], mirrored.pixels)
 
 
@@ -369,7 +406,7 @@ def test_what_is_transparent_is_white() -> None:
 
     buffer = io.BytesIO()
     Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 0)).save(buffer, format="PNG")
-    assert np.array_equal(framed(buffer.getvalue(), SIDE).pixels, np.ones((3, SIDE, SIDE), np.float32))
+    assert np.array_equal(framed(buffer.getvalue(), SQUARE).pixels, np.ones((3, SIDE, SIDE), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_the_student_learns_from_its_draw(policy: PointsPolicy) -> None:
 def test_other_policies_are_refused(policy: PointsPolicy) -> None:
     with pytest.raises(UserError, match="roll-outs of its own"):
         check_policy(get("self_npo"), policy.kind, policy.provides)
-    check_policy(get("self_npo"), SelfRollouts.kind, SelfRollouts.provides)
+    check_policy(get("self_npo"), policy.kind, SelfRollouts.provides)
 
 
 def test_value_of_guidance() -> None:

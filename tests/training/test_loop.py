@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from rather.data.types import Comparison, Edge
 from rather.errors import UserError
-from rather.objectives.scores import Scores
+from rather.objectives.scores import Scores, stable_key
 from training.catalogue import CataloguePolicy, comparisons
 from training.runs import metrics, record, short, weights
 
@@ -52,6 +53,30 @@ def test_parts_tell_their_numbers_to_the_metrics(tmp_path: Path) -> None:
     assert all(0 < label < 1 for label in labels)
     assert labels[-1] < labels[0] < 1
     assert 0 < run.after["labels/label"] < 1
+
+
+class Bucketed(CataloguePolicy):
+    """Comparisons of three buckets, which cannot be in one batch."""
+
+    def encode(self, comparisons: Any) -> Any:
+        return [replace(item, bucket=stable_key(item.comparison.id) % 3) for item in super().encode(comparisons)]
+
+    def collate(self, encoded: Any) -> Any:
+        assert len({item.bucket for item in encoded}) == 1
+        return super().collate(encoded)
+
+
+@pytest.mark.parametrize("reference", ["cached", "frozen"])
+def test_buckets_change_nothing(tmp_path: Path, reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training, reference scores and evaluation keep buckets apart; the run is the same to rounding."""
+    options = {"reference": reference, "optimizer": "sgd", "learning_rate": 0.1, "eval_steps": 2}
+    plain = short(tmp_path / "plain", **options)
+    monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "another"))  # so that reference scores are computed anew
+    apart = short(tmp_path / "apart", policy=Bucketed(), **options)
+    assert largest_difference(weights(plain.output), weights(apart.output)) < 1e-5
+    for split in ("train", "eval"):
+        for left, right in zip(metrics(plain.output, split), metrics(apart.output, split), strict=True):
+            assert left["loss"] == pytest.approx(right["loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("method", ["dpo", "rdpo"])

@@ -1,9 +1,13 @@
-"""Every method that an image pipeline can be trained with, a few steps through the one loop; resume; the command line."""
+"""Every method that an image pipeline can be trained with, a few steps through the one loop; resume.
+
+RATHER_TEST_STEPS says how many steps a method takes.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,15 @@ from rather.errors import UserError
 from rather.methods.gallery import MODELS, trains
 from rather.methods.registry import methods
 from rather.policies.pipelines import policy as pipelines
+from rather.policies.rollout import SelfRollouts
 from rather.training import loop
 from rather.training.run import train
 from tiny_images import SIDE, png, rows, tiny_pipeline
 
-GIVEN = frozenset({"pairs", "lists", "reference", "confidence", "noise", "targets", "marks", "scores"})
-"""What the pairs below have."""
+STEPS = int(os.environ.get("RATHER_TEST_STEPS", "2"))
+
+GIVEN = frozenset({"pairs", "lists", "reference", "confidence", "noise", "targets", "marks", "scores", "rollouts"})
+"""What the pairs below have, and roll-outs, which a method puts around the pipeline."""
 
 METHODS = [name for name, method in methods().items() if method.needs <= GIVEN]
 
@@ -59,7 +66,18 @@ def pairs(number: int = 6) -> list[Comparison]:
     return found
 
 
-def run(output: Path, model: str, method: str = "diffusion_dpo", **settings: Any) -> Any:
+def mixed(number: int = 6) -> list[Comparison]:
+    """Pairs of pictures of three shapes; those of one caption differ in shape."""
+    sizes = ((40, 36), (100, 40), (30, 50))
+    found = []
+    for i, one in enumerate(pairs(number)):
+        size = sizes[(i + i // 3) % 3]
+        images = (png(2 * i, size), png(2 * i + 1, size))
+        found.append(replace(one, responses=images, extras={}))
+    return found
+
+
+def run(output: Path, model: str, method: str = "diffusion_dpo", data: Any = None, **settings: Any) -> Any:
     plain: dict[str, Any] = {
         "image_size": SIDE,
         "max_steps": 2,
@@ -69,7 +87,7 @@ def run(output: Path, model: str, method: str = "diffusion_dpo", **settings: Any
         "eval_fraction": 0.0,
         "quiet": True,
     }
-    return train(model, pairs(), method=method, output=str(output), **{**plain, **settings})
+    return train(model, data or pairs(), method=method, output=str(output), **{**plain, **settings})
 
 
 def losses(output: Path) -> list[float]:
@@ -81,8 +99,10 @@ def losses(output: Path) -> list[float]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_trains_a_pipeline(folders: dict[str, str], method: str, kind: str, tmp_path: Path) -> None:
     options = {"noising.steps": 2} if method in ("inpo", "smpo") else {}
-    run(tmp_path / "run", folders[kind], method, **options)
-    assert all(math.isfinite(loss) for loss in losses(tmp_path / "run"))
+    run(tmp_path / "run", folders[kind], method, max_steps=STEPS, **options)
+    told = losses(tmp_path / "run")
+    assert told and all(math.isfinite(loss) for loss in told)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == STEPS
     part = "unet" if kind == "sd" else "transformer"
     before, after = (
         load_file(Path(folder) / part / "diffusion_pytorch_model.safetensors")
@@ -91,11 +111,13 @@ def test_a_method_trains_a_pipeline(folders: dict[str, str], method: str, kind: 
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize(("lora", "buckets"), [(False, False), (True, False), (True, True)])
 def test_resuming_changes_nothing(
-    folders: dict[str, str], tmp_path: Path, lora: bool, monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, str], tmp_path: Path, lora: bool, buckets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {
+        "data": mixed() if buckets else pairs(),
+        "image_buckets": buckets,
         "max_steps": 5,
         "save_steps": 2,
         "lora": lora,
@@ -125,8 +147,11 @@ def test_resuming_changes_nothing(
     assert told[0] == told[1]
 
 
-def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("buckets", [False, True])
+def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path, buckets: bool) -> None:
     settings: dict[str, Any] = {
+        "data": mixed() if buckets else pairs(),
+        "image_buckets": buckets,
         "batch_size": 4,
         "max_steps": 3,
         "optimizer": "sgd",
@@ -136,6 +161,13 @@ def test_accumulation_changes_nothing(folders: dict[str, str], tmp_path: Path) -
     run(tmp_path / "whole", folders["sd3"], **settings)
     run(tmp_path / "parts", folders["sd3"], micro_batch_size=1, **settings)
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "parts"), abs=1e-5)
+
+
+def test_what_compares_within_a_micro_batch_is_told_of_buckets(folders: dict[str, str], tmp_path: Path) -> None:
+    for buckets in (False, True):
+        run(tmp_path / str(buckets), folders["sd"], "aot", data=mixed(), image_buckets=buckets, max_steps=1)
+        warnings = json.loads((tmp_path / str(buckets) / "run.json").read_text())["warnings"]
+        assert any("different buckets" in text for text in warnings) == buckets
 
 
 def test_a_run_leaves_samples_and_a_report(folders: dict[str, str], tmp_path: Path) -> None:
@@ -148,6 +180,43 @@ def test_a_run_leaves_samples_and_a_report(folders: dict[str, str], tmp_path: Pa
     assert "Scores of responses" in page and "og-probability" not in page
     assert "load_lora_weights" in card and "library_name: diffusers" in card
     assert (tmp_path / "run" / "model" / "pytorch_lora_weights.safetensors").is_file()
+
+
+@pytest.mark.parametrize("options", [{}, {"rollout.start": "data", "rollout.excess": -1.0, "loss": "huber"}])
+@pytest.mark.parametrize("lora", [False, True])
+def test_roll_outs_are_of_the_model_as_it_was(
+    folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool, options: dict[str, Any]
+) -> None:
+    """The teacher stands still while the student moves, and a run that goes on has the teacher of its beginning."""
+    settings: dict[str, Any] = {"max_steps": 4, "save_steps": 2, "lora": lora, "eval_fraction": 0.3, **options}
+    teachers: list[list[torch.Tensor]] = []
+    draw = SelfRollouts.draw
+
+    def spy(self: SelfRollouts, batch: Any, seed: int) -> Any:
+        assert not self.teacher.training
+        teachers.append([parameter.detach().clone() for parameter in self.teacher.parameters()])
+        return draw(self, batch, seed)
+
+    monkeypatch.setattr(SelfRollouts, "draw", spy)
+    run(tmp_path / "whole", folders["sd3"], "self_npo", **settings)
+    taken = loop.Loop.step
+
+    def step(self: loop.Loop, number: int) -> loop.Step:
+        if number == 3:
+            raise KeyboardInterrupt
+        return taken(self, number)
+
+    monkeypatch.setattr(loop.Loop, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "again", folders["sd3"], "self_npo", **settings)
+    monkeypatch.setattr(loop.Loop, "step", taken)
+    run(tmp_path / "again", folders["sd3"], "self_npo", resume=True, **settings)
+    assert all(torch.equal(one, other) for each in teachers for one, other in zip(each, teachers[0], strict=True))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "again")
+    assert losses(tmp_path / "whole")[0] != losses(tmp_path / "whole")[-1]
+    assert (tmp_path / "whole" / "samples" / "after.png").is_file()
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "data:image/png;base64" in page
 
 
 def test_methods_that_need_likelihoods_are_refused(folders: dict[str, str], tmp_path: Path) -> None:

@@ -37,6 +37,23 @@ def test_micro_batches_keep_to_their_bounds(costs: list[int], budget: int, count
         assert sum(costs[i] for i in batch) <= budget or len(batch) == 1
 
 
+@given(COSTS, st.integers(1, 60), st.integers(1, 6), st.integers(1, 4), st.data())
+def test_a_micro_batch_is_of_one_bucket(
+    costs: list[int], budget: int, count: int, world: int, data: st.DataObject
+) -> None:
+    buckets = data.draw(st.lists(st.sampled_from("abc"), min_size=len(costs), max_size=len(costs)))
+    plan = Plan(costs, 20, 1, budget, count, buckets)
+    assert plan.indices(0) == Plan(costs, 20, 1, budget, count).indices(0), "buckets decide the cut, not the order"
+    parts = [plan.step(0, rank, world) for rank in range(world)]
+    assert len({len(part) for part in parts}) == 1
+    assert all(len({buckets[i] for i in micro.indices}) == 1 for part in parts for micro in part)
+    taken = [i for part in parts for micro in part if not micro.idle for i in micro.indices]
+    assert sorted(taken) == sorted(plan.indices(0))
+    for batch in cut(range(len(costs)), costs, budget, count, buckets):
+        assert len(batch) <= count
+        assert sum(costs[i] for i in batch) <= budget or len(batch) == 1
+
+
 def test_epochs_differ_and_seeds_differ() -> None:
     plan = Plan([1] * 50, 50, 0)
     assert plan.indices(0) != plan.indices(1)

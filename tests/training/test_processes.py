@@ -30,9 +30,14 @@ SETTINGS = {
 
 
 def run(output: Path, cache: Path, launcher: list[str], **options: Any) -> None:
+    launch(output, cache, launcher, **{**SETTINGS, **options})
+
+
+def launch(output: Path, cache: Path, launcher: list[str], **options: Any) -> None:
+    """A run of the worker with these options alone."""
     own = {"RATHER_CACHE": str(cache), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     environment = {**os.environ, **own}
-    command = [sys.executable, *launcher, str(WORKER), json.dumps({"output": str(output), **SETTINGS, **options})]
+    command = [sys.executable, *launcher, str(WORKER), json.dumps({"output": str(output), **options})]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

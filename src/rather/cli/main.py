@@ -20,7 +20,7 @@ COMMANDS = {
     "rationales": "Let a model write why each chosen answer is the better one.",
     "train": "Train a model on preferences.",
     "fit-reward": "Fit a reward model to preferences.",
-    "sample": "Sample a model's own responses and score them: data for gpo and pad.",
+    "sample": "Sample a model's own responses and score them: data for gpo, pad and pnapo.",
     "evaluate": "What did the model learn? Ranking, margins, divergence, answers.",
     "compare-images": "How far is one set of images from another? Fréchet distance of features.",
     "chat": "Talk to a trained model, or to it and the model before side by side.",

@@ -1,4 +1,4 @@
-"""``rather sample``: groups of a model's own responses, scored by a judge."""
+"""``rather sample``: a model's own responses, scored by a judge; groups of texts, or pairs of images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import typer
 
 
 def sample(
-    model: Annotated[str, typer.Option(help="language model: a folder, a hub name or an alias")],
+    model: Annotated[str, typer.Option(help="language model or image pipeline: a folder, a hub name or an alias")],
     data: Annotated[str, typer.Option(help="prompts: any data that rather reads; its responses are not used")],
     judge: Annotated[
         str,
         typer.Option(
-            help="a trained reward model (RUN or RUN/model), likelihood:MODEL, choice:MODEL, checker:instructions, length"
+            help="a trained reward model (RUN or RUN/model), likelihood:MODEL, choice:MODEL, checker:instructions, length, "
+            "python:MODULE:FUNCTION (the one for images)"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="JSONL file of prompts with responses and scores")],
+    out: Annotated[
+        Path, typer.Option(help="JSONL file of prompts with responses and scores; images are put beside it")
+    ],
     n: Annotated[int, typer.Option(min=2, help="responses of each prompt")] = 5,
     keep: Annotated[
         int | None, typer.Option(min=2, help="keep so many, those farthest apart by edit distance (default: all)")
@@ -30,13 +33,23 @@ def sample(
     template: Annotated[
         Literal["auto", "chat", "none"], typer.Option(help="chat template: auto uses the model's own where it has one")
     ] = "auto",
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="side of the images of a pipeline (default: its own)")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of a pipeline's sampler (default 20)")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0.0, help="guidance scale of a pipeline (default: its own)")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the responses")] = 0,
 ) -> None:
-    """Sample responses of a model and score them: data for --method gpo and --method pad.
+    """Sample responses of a model and score them: data for --method gpo and --method pad; of a pipeline, for --method pnapo.
 
     One iteration of GPO is rather sample with the policy and a judge, then rather train --method gpo with the same policy.
     For ranking distillation the model is the student and the judge its teacher: likelihood:TEACHER or choice:TEACHER.
+    A pipeline gives pairs, the best and the worst of n images, which remember the noise that each image was made from.
     """
+    from collections import Counter
+
     from rich.console import Console
     from rich.progress import track
 
@@ -44,27 +57,49 @@ def sample(
     from rather.data.load import load
     from rather.data.writing import write_jsonl
     from rather.errors import UserError
-    from rather.rewards.groups import Sampling, Tally, groups
-    from rather.rewards.opening import open_language_model
+    from rather.policies.registry import IMAGE, prefix_of
 
     if not out.parent.is_dir():
         raise UserError("there is no such folder", where=f"--out {out}", fix="make it first, or choose another --out")
+    of_images = {"image-size": image_size, "steps": steps, "guidance": guidance}
+    images = prefix_of(model) == IMAGE
+    for name, value in of_images.items():
+        if value is not None and not images:
+            raise UserError("belongs to an image pipeline", where=f"--{name}", fix="leave it out, or give a pipeline")
     prompts = load(data, limit=limit)
     judged_by = rewards.judge(judge)
-    if judged_by.judges != "text":
-        fix = "rather evaluate RUN --judge scores the images of an image pipeline"
-        raise UserError(
-            "judges images, and responses are sampled of language models", where=f"--judge {judge}", fix=fix
+    needed = "images" if images else "text"
+    if judged_by.judges not in (needed, "any"):
+        fix = "give a judge of what the model makes, or rather evaluate RUN --judge for the images of a run"
+        raise UserError(f"judges {judged_by.judges}, the model makes {needed}", where=f"--judge {judge}", fix=fix)
+    left_out: Counter[str] = Counter()
+    if images:
+        from rather.policies.pipelines.opening import open_image
+        from rather.policies.settings import PolicySettings
+        from rather.rewards.opening import device
+        from rather.sampling.tracked_images import ImageSampling, tracked_images
+
+        if keep is not None:
+            raise UserError("is for texts", where="--keep", fix="of images the best and the worst are kept")
+        pipeline = open_image(
+            PolicySettings.model_validate({"model": model, "image_size": image_size, "precision": "fp32"})
         )
-    policy = open_language_model(model, template=template, max_length=max_length)
-    sampling = Sampling(n, keep, max_new_tokens, temperature, top_p, seed)
-    tally, console = Tally(), Console(stderr=True)
-    found = groups(policy, list(prompts), judged_by, sampling, tally)
-    shown = track(found, description="sampling", total=len(prompts), console=console, transient=True)
-    write_jsonl(shown, out)
-    typer.echo(f"{tally.written} groups in {out}")
-    for reason, count in tally.left_out.most_common():
+        pipeline.network.to(device())
+        how = ImageSampling(n, steps or ImageSampling.steps, guidance, seed)
+        found = tracked_images(pipeline, list(prompts), judged_by.score, out, how, judge=judge, left_out=left_out)
+    else:
+        from rather.rewards.groups import Sampling, Tally, groups
+        from rather.rewards.opening import open_language_model
+
+        policy = open_language_model(model, template=template, max_length=max_length)
+        sampling = Sampling(n, keep, max_new_tokens, temperature, top_p, seed)
+        found = groups(policy, list(prompts), judged_by, sampling, Tally(left_out=left_out))
+    shown = track(found, description="sampling", total=len(prompts), console=Console(stderr=True), transient=True)
+    written = write_jsonl(shown, out)
+    what = "pair" if images else "group"
+    typer.echo(f"{written} {what}s in {out}")
+    for reason, count in left_out.most_common():
         typer.echo(f"{count} prompts left out: {reason}")
-    if not tally.written:
+    if not written:
         out.unlink()
-        raise UserError("no prompt gave a group", where=f"--data {data}", fix="see the reasons above")
+        raise UserError(f"no prompt gave a {what}", where=f"--data {data}", fix="see the reasons above")

@@ -1,4 +1,4 @@
-"""Pairs of images: as bytes, or as paths beside the data file."""
+"""Pairs of images: as bytes, or as paths beside the data file; the noise they were made from may be a path as well."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rather.data import fields
+from rather.data.pairs import scores_of
 from rather.data.parsed import Parsed, Row, first
 from rather.data.refusal import Refused
 from rather.data.types import Comparison
@@ -52,8 +53,10 @@ def judged(row: Row) -> Parsed:
 
 
 def chosen(row: Row) -> Parsed:
-    """The preferred image and the other."""
-    return _two(row, image(first(row, CHOSEN), "chosen"), image(first(row, REJECTED), "rejected"))
+    """The preferred image and the other, and their scores where there are some."""
+    scores, used = scores_of(row)
+    found = _two(row, image(first(row, CHOSEN), "chosen"), image(first(row, REJECTED), "rejected"))
+    return replace(found, scores=scores, used=used)
 
 
 def _two(row: Row, winner: bytes | str, loser: bytes | str) -> Parsed:
@@ -63,17 +66,19 @@ def _two(row: Row, winner: bytes | str, loser: bytes | str) -> Parsed:
 
 
 def locate(comparison: Comparison) -> Comparison:
-    """Relative paths of images, which are relative to the data file, made absolute.
+    """Relative paths of images and of their noise, which are relative to the data file, made absolute.
 
     Raises:
         Refused: there is no such file.
     """
     folder = Path(comparison.source.path).expanduser().absolute().parent if comparison.source else Path.cwd()
-    found = []
-    for value in comparison.responses:
-        if isinstance(value, str):
-            if not (folder / value).is_file():
-                raise Refused("missing-file", f"there is no image {folder / value}")
-            value = str(folder / value)
-        found.append(value)
-    return replace(comparison, responses=tuple(found))
+
+    def absolute(value: str, what: str) -> str:
+        if not (folder / value).is_file():
+            raise Refused("missing-file", f"there is no {what} {folder / value}")
+        return str(folder / value)
+
+    found = tuple(absolute(value, "image") if isinstance(value, str) else value for value in comparison.responses)
+    noise = comparison.extras.get("noise")
+    more = {"noise": absolute(noise, "file of noise")} if isinstance(noise, str) else {}
+    return replace(comparison, responses=found, extras={**comparison.extras, **more})

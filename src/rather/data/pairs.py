@@ -68,7 +68,7 @@ def explicit(row: Row) -> Parsed:
     """prompt, chosen, rejected; chosen and rejected may repeat the prompt's turns."""
     prompt, used = read_prompt(row)
     chosen, rejected = first(row, CHOSEN), first(row, REJECTED)
-    scores, score_columns = _scores(row)
+    scores, score_columns = scores_of(row)
     rest: dict[str, Any] = {"scores": scores, "used": used | score_columns}
     if _both_transcripts(chosen, rejected) and not isinstance(prompt, str):
         chosen, rejected = list(transcripts.parse(chosen)), list(transcripts.parse(rejected))
@@ -101,7 +101,8 @@ def _agrees(prompt: Prompt, head: Turns) -> bool:
     return head[: len(given)] == given or given[-len(head) :] == head or head[-len(given) :] == given
 
 
-def _scores(row: Row) -> tuple[tuple[float, ...], frozenset[str]]:
+def scores_of(row: Row) -> tuple[tuple[float, ...], frozenset[str]]:
+    """Ratings of the chosen and the rejected response, where a row has both, and their columns."""
     for names in _SCORES:
         values = [fields.number(row.get(name), name) for name in names]
         if None not in values:
@@ -112,7 +113,7 @@ def _scores(row: Row) -> tuple[tuple[float, ...], frozenset[str]]:
 def implicit(row: Row) -> Parsed:
     """chosen and rejected with a shared start: conversations, transcripts, or plain texts."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
-    scores, used = _scores(row)
+    scores, used = scores_of(row)
     rest: dict[str, Any] = {"scores": scores, "used": used}
     for name, value in (("chosen", chosen), ("rejected", rejected)):
         if value is None:

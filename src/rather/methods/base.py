@@ -23,6 +23,7 @@ from rather.objectives.links import Link
 from rather.objectives.margins import Offset
 from rather.objectives.preference import Preference
 from rather.objectives.scores import Reduction
+from rather.policies.base import Policy
 
 Need = Literal[
     "pairs",
@@ -147,6 +148,8 @@ class Method:
         exceptions: conformance properties (``rather.testing.PROPERTIES``) that do not hold, each with the reason.
         augment: (options, comparisons, seed) -> the comparisons with what the method adds to them (auxiliary
             responses, edges, margins), before they are encoded; a function of each comparison and the seed alone.
+        wrap: (options, policy) -> the policy in the form that the method trains, before anything is encoded; the policy
+            itself where that has no such form, which is then refused for what it lacks.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Method:
     limits: tuple[Limit, ...] = ()
     exceptions: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Any, Sequence[Comparison], int], list[Comparison]] | None = None
+    wrap: Callable[[Any, Policy], Policy] | None = None
 
     def configure(self, values: Mapping[str, Any]) -> MethodOptions:
         """Validated options; dotted keys (``labels.flip_rate``) address nested ones.

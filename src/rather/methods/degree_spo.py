@@ -93,6 +93,7 @@ def onto(base: Method) -> Method:
         dpo_limit=None if base.dpo_limit is None else {**base.dpo_limit, "degree.gamma": 0.0},
         exceptions=base.exceptions,
         augment=augment,
+        wrap=base.wrap,
     )
 
 

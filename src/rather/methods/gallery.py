@@ -31,14 +31,13 @@ first two columns for some steps, a UNet and a transformer for images.
 
 MODELS: dict[str, frozenset[str]] = {
     "language model": frozenset({"likelihood", "tokens", "auxiliary"}),
-    "image pipeline, `toy:points`": frozenset({"noising"}),
-    "roll-outs of one": frozenset({"noising", "rollouts"}),
+    "image pipeline, `toy:points`": frozenset({"noising", "rollouts"}),
     "`toy:shop`": frozenset({"likelihood"}),
     "reward model": frozenset({"reward", "embedding", "auxiliary"}),
 }
-"""Kinds of models, and what their scores are."""
+"""Kinds of models, and what their scores are, or are made to be by a method that wants it (``Method.wrap``)."""
 
-OWN = frozenset({"rollouts", "reward", "embedding"})
+OWN = frozenset({"reward", "embedding"})
 """What methods are made for that need it: other methods are not for such a model."""
 
 

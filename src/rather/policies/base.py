@@ -5,7 +5,7 @@ The loop knows comparisons, batches, draws and scores; it never knows whether th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,14 @@ class Encoded:
         lengths: elements (tokens, latent values) of each response.
         cost: work in the unit of the batch budget (tokens for text).
         inputs: whatever ``Policy.collate`` needs.
+        bucket: comparisons that can be collated have equal ones.
     """
 
     comparison: Comparison
     lengths: tuple[int, ...]
     cost: int
     inputs: Any
+    bucket: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Policy(Protocol):
     ``width`` of a state, number of ``layers``, the kinds of the columns of ``activations``. One that provides
     ``weight`` takes ``encode(comparisons, weigh=rule)`` (``rather.objectives.token_weights``). One that can tell its
     work says ``work(encoded, batch)`` (``rather.policies.work``). One whose draws have a ``timestep`` [R] and whose scores
-    are minus half a squared error says how many ``timesteps`` there are, and is told apart by them in an evaluation.
+    are minus half a squared error says how many ``timesteps`` there are, and is told apart by them in an evaluation. One
+    that does something in training alone (captions left out) does it in ``in_training(draw, batch, seed)``, which gives
+    the draw that is trained on.
     """
 
     network: nn.Module
@@ -78,7 +82,9 @@ class Policy(Protocol):
         """Encode comparisons; those that cannot be used are left out and counted (see the policy's report)."""
         ...
 
-    def collate(self, encoded: Sequence[Encoded]) -> Batch: ...
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """A batch of comparisons of one bucket."""
+        ...
 
     def draw(self, batch: Batch, seed: int) -> Draw:
         """The batch's randomness, a function of ``seed`` and each example's key alone (not of its neighbours)."""

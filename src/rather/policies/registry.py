@@ -20,10 +20,12 @@ from rather.policies.settings import PolicySettings
 
 Factory = Callable[[PolicySettings], Policy]
 
+IMAGE = "image"
+
 _factories: dict[str, str | Factory] = {
     "toy": "rather.policies.toys:open_toy",
     "reward": "rather.policies.reward:open_reward",
-    "image": "rather.policies.pipelines.opening:open_image",
+    IMAGE: "rather.policies.pipelines.opening:open_image",
 }
 
 
@@ -36,17 +38,25 @@ def register_policy(prefix: str, factory: str | Factory) -> None:
     _factories[prefix] = factory
 
 
+def prefix_of(model: str) -> str | None:
+    """What claims a model's name; ``None``: it is a language model's. ``toy:shapes`` is an image pipeline like others."""
+    if model.partition("?")[0] == "toy:shapes":
+        return IMAGE
+    prefix, colon, _ = model.partition(":")
+    if colon and prefix.isidentifier():
+        return prefix
+    return IMAGE if is_pipeline(Path(model).expanduser()) else None
+
+
 def open_policy(settings: PolicySettings) -> Policy:
     """Load what ``settings.model`` names.
 
     Raises:
         UserError: the model cannot be found or loaded, or nothing is registered for its prefix.
     """
-    prefix, colon, _ = settings.model.partition(":")
-    if colon and prefix.isidentifier():
+    prefix = prefix_of(settings.model)
+    if prefix is not None:
         return _find(prefix, settings.model)(settings)
-    if is_pipeline(Path(settings.model).expanduser()):
-        return _find("image", settings.model)(settings)
     from rather.policies.language import LanguagePolicy
 
     return LanguagePolicy.load(settings)

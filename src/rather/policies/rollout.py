@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,6 @@ class SelfRollouts:
         steps, points: see ``start``.
     """
 
-    kind = "diffusion"
     provides: frozenset[str] = frozenset({"rollouts"})
 
     def __init__(
@@ -116,7 +115,16 @@ class SelfRollouts:
     ) -> None:
         self.policy, self.teacher, self.start, self.excess = policy, teacher, start, excess
         self.steps, self.points = steps, steps if start == "noise" else points
-        self.network, self.schedule = policy.network, policy.schedule
+        self.network, self.schedule, self.kind = policy.network, policy.schedule, policy.kind
+        # What else a policy may offer (``training.examine``), where this one does.
+        for name in ("check", "illustrate"):
+            if hasattr(policy, name):
+                setattr(self, name, getattr(policy, name))
+
+    @property
+    def report(self) -> Any:
+        """The policy's, of what it encoded last."""
+        return getattr(self.policy, "report", None)
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
         return self.policy.encode(comparisons)
@@ -142,7 +150,7 @@ class SelfRollouts:
     @torch.no_grad()
     def draw(self, batch: Batch, seed: int) -> RolledOut:
         """Each response's roll-out: a function of ``seed``, its comparison's key, its place there, and the teacher."""
-        latents: Tensor = batch.inputs["latents"]
+        latents = self.policy.clean(batch, seed)
         keys, size = batch.layout.key.cpu().numpy(), latents[0].numel()
         of = batch.layout.prompt.cpu()
         nth = number_in_comparison(of)
@@ -164,7 +172,7 @@ class SelfRollouts:
             count = torch.full_like(index, self.steps)
             times = grid(self.schedule.steps, self.points).to(latents.device)
             begin = self.schedule.noised(latents, normal(_START), times[index])
-        teacher = self.predicting(self.teacher, batch, self.excess)
+        teacher = self.predicting(self.teacher.to(latents.device), batch, self.excess)
         stopped, timestep = roll_out(self.schedule, teacher, begin, index, count, self.points)
         target, _ = self.schedule.split(teacher(stopped, timestep), stopped, timestep)
         above = self.schedule.steps - 1 - timestep

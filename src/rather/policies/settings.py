@@ -44,6 +44,10 @@ class PolicySettings(BaseModel):
     image_size: int | None = Field(
         None, ge=8, description="side of the square that images are scaled and cut to (default: the pipeline's own)"
     )
+    image_buckets: bool = Field(
+        False,
+        description="cut images to a shape near their own proportions, of the square's area (a pair to the chosen one's)",
+    )
     image_flip: bool = Field(False, description="mirror half of the images (both of a pair alike)")
     caption_drop: float = Field(
         0.1, ge=0, lt=1, description="share of image captions left out in training, so that guidance goes on working"

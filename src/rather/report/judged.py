@@ -28,7 +28,7 @@ def require_images(policy: Policy, judge: Judge) -> None:
     Raises:
         UserError: the judge or the policy is none of images.
     """
-    if judge.judges != "images":
+    if judge.judges == "text":
         raise UserError(
             "judges text; images are scored here", where=f"--judge {judge.name}", fix="clip:MODEL, for one"
         )

@@ -36,7 +36,7 @@ def final_model(run: RunFolder) -> str:
     ):
         fix = f"finish it: rather train --config {run.path / 'config.yaml'} --resume"
         raise UserError(f"has no final model (its status is {run.status!r})", where=str(run.path), fix=fix)
-    if initial.startswith("toy:"):
+    if initial.startswith("toy:") and not is_pipeline(folder):
         return f"{initial}{'&' if '?' in initial else '?'}weights={quote(str(folder))}"
     return f"reward:{folder}" if initial.startswith("reward:") else str(folder)
 
@@ -67,8 +67,8 @@ def rescore(
         ``{"before", "after", "data"}``: see ``rather.training.evaluation.evaluate``, and what the data was called.
 
     Raises:
-        UserError: the run has no final model, there is no held-out data that its method can use, or the judge cannot
-            judge what the model makes.
+        UserError: the run has no final model, there is no held-out data that its method can use, the method scores no
+            data, or the judge cannot judge what the model makes.
     """
     import torch
 
@@ -82,6 +82,9 @@ def rescore(
     finish.no_foreign_bars()
     config = resolve(from_yaml(run.path / "config.yaml"))
     method = get(config.method)
+    if method.wrap is not None:
+        what = f"{method.name} scores what its model makes of the prompts, not the responses of the data"
+        raise UserError(what, where=str(run.path), fix="the run's own report has its held-out numbers")
     comparisons, name = _held_out(config, method, data)
     comparisons = comparisons[:limit]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

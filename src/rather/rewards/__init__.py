@@ -30,6 +30,10 @@ KINDS = {
         "rather.rewards.programs:open_checker",
         "checker:instructions: share of a prompt's constraints obeyed; checker:shapes: whether an image obeys its caption",
     ),
+    "python": (
+        "rather.rewards.programs:open_python",
+        "python:MODULE:FUNCTION: (prompt, responses) to a number for each, by your own code; images are PNG bytes",
+    ),
     "likelihood": ("rather.rewards.teacher:open_likelihood", "likelihood:MODEL: mean log-probability under a model"),
     "choice": (
         "rather.rewards.teacher:open_choice",
@@ -71,7 +75,7 @@ def judge(name: str) -> Judge:
         raise UserError(why, where=f"judge {kind}", fix=instead)
     if Path(name).expanduser().is_dir() or "/" in name or name.startswith("reward:"):
         return load(name)
-    known = [f"{word}:..." if "MODEL" in text or "instructions" in text else word for word, (_, text) in KINDS.items()]
+    known = [f"{word}:..." if ":" in text else word for word, (_, text) in KINDS.items()]
     fix = f"{nearest(kind, KINDS)}; or the folder of a model that rather fit-reward has trained ({', '.join(known)})"
     raise UserError(f"there is no judge {name!r}", where="--judge", fix=fix)
 

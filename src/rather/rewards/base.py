@@ -21,11 +21,11 @@ class Judge:
 
     Attributes:
         name: as ``rather.rewards.judge`` takes it.
-        judges: ``text`` or ``images``: what its responses are.
+        judges: ``text``, ``images`` or ``any``: what its responses are.
     """
 
     name: str
-    judges: Literal["text", "images"] = "text"
+    judges: Literal["text", "images", "any"] = "text"
 
     def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
         """[n] float64, the better the higher. Levels compare within a prompt only."""
@@ -51,7 +51,7 @@ def require_suited(judge: Judge, responses: Sequence[Response]) -> None:
         UserError: the judge reads images and the responses are text, or the other way round.
     """
     images = all(map(is_image, responses))
-    if images != (judge.judges == "images"):
+    if judge.judges not in ("images" if images else "text", "any"):
         what = f"judges {judge.judges}, and the responses are {'images' if images else 'text'}"
         fix = "judges of images: checker:shapes, clip:MODEL, pickscore, hps:MODEL, aesthetic:MODEL"
         raise UserError(what, where=f"--judge {judge.name}", fix=fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,52 @@ class Checker(Judge):
             raise UserError("the prompt is none of the world's", where=self.name, fix=fix)
         checks = [self.check(record, text_of(response)) for response in responses]
         return np.array([sum(found.values()) / len(found) for found in checks])
+
+
+class Function(Judge):
+    """A function, (prompt, responses) to a number for each, the better the higher."""
+
+    judges = "any"
+
+    def __init__(self, name: str, function: Callable[[Prompt, Sequence[Response]], Any]) -> None:
+        self.name, self.function = name, function
+
+    def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
+        """
+        Raises:
+            UserError: it gives something else than a finite number for each response.
+        """
+        found = self.function(prompt, responses)
+        try:
+            scores = np.asarray(found, np.float64)
+        except (TypeError, ValueError):
+            scores = np.empty(0)
+        if scores.shape != (len(responses),) or not np.isfinite(scores).all():
+            what = f"gave {found!r} for {len(responses)} responses, not a finite number for each"
+            raise UserError(
+                what, where=f"judge {self.name}", fix="the better the higher, in the order of the responses"
+            )
+        return scores
+
+
+def open_python(rest: str) -> Function:
+    """``python:MODULE:FUNCTION``.
+
+    Raises:
+        UserError: there is no such module, or no function of this name in it.
+    """
+    module, _, name = rest.partition(":")
+    where = f"judge python:{rest}"
+    if not module or not name:
+        raise UserError("names no function", where=where, fix="write python:MODULE:FUNCTION")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        fix = "install it, or name its folder in PYTHONPATH"
+        raise UserError(f"cannot be imported: {error}", where=where, fix=fix) from error
+    if not callable(found):
+        raise UserError(f"the module {module} has no function {name!r}", where=where)
+    return Function(f"python:{rest}", found)
 
 
 def open_length(rest: str) -> Length:

@@ -50,7 +50,8 @@ class Step:
 
 def base_model(seed: int, steps: int, process: Process = "diffusion") -> PointsPolicy:
     """The policy with the base model of this seed, after so many steps of pretraining; kept in the user's cache."""
-    return open_points(PolicySettings(model=f"toy:points?seed={seed}&steps={steps}&process={process}"))
+    name = f"toy:points?seed={seed}&steps={steps}&process={process}"
+    return open_points(PolicySettings.model_validate({"model": name}))
 
 
 def batch_of(pairs: Pairs) -> Batch:

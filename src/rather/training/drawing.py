@@ -16,11 +16,17 @@ from rather.training.references import Reference, scoring_mode
 
 
 def make_draw(policy: Policy, learner: nn.Module, reference: Reference, noising: Any, batch: Batch, seed: int) -> Draw:
-    """The batch's randomness under ``noising`` (``Objective.noising``).
+    """The batch's randomness under ``noising`` (``Objective.noising``), with what the policy does in training only.
 
     Args:
         learner: the prepared ``Learner``, whose objective asks for ``noising``.
     """
+    told: Any = policy
+    draw = _drawn(told, learner, reference, noising, batch, seed)
+    return told.in_training(draw, batch, seed) if hasattr(told, "in_training") else draw
+
+
+def _drawn(policy: Any, learner: nn.Module, reference: Reference, noising: Any, batch: Batch, seed: int) -> Draw:
     if noising is None:
         return policy.draw(batch, seed)
     if noising.inverter == "reference":
@@ -28,5 +34,4 @@ def make_draw(policy: Policy, learner: nn.Module, reference: Reference, noising:
     if noising.inverter == "policy":
         with torch.no_grad(), scoring_mode(learner):
             return learner(batch, None, seed=seed)
-    told: Any = policy
-    return told.draw(batch, seed, noising)
+    return policy.draw(batch, seed, noising)

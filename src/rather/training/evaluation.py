@@ -56,8 +56,8 @@ def evaluate(
         training. Of a reward model: what ``Calibration.result`` says, and nothing of log-probabilities. Of a denoising
         policy: ``timesteps``, what ``ByTimestep.result`` says.
     """
-    costs = [item.cost for item in encoded]
-    plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count)
+    costs, buckets = [item.cost for item in encoded], [item.bucket for item in encoded]
+    plan = share(range(len(encoded)), costs, ranks.rank(), ranks.world_size(), max_cost, max_count, buckets)
     totals = _Totals(device, policy)
     with scoring_mode(learner), progress("evaluating", sum(len(m.indices) for m in plan if not m.idle)) as advance:
         for micro in plan:

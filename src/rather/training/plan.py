@@ -1,13 +1,13 @@
 """Which comparisons are in which optimizer step, rank and micro-batch.
 
-The plan is a function of (seed, epoch, number of comparisons) for the order and of the comparisons' costs for the cut,
-so a resumed run, and one on another number of ranks, has the same comparisons in the same steps.
+The plan is a function of (seed, epoch, number of comparisons) for the order and of the comparisons' costs and buckets for
+the cut, so a resumed run, and one on another number of ranks, has the same comparisons in the same steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ class Plan:
         costs: cost of each comparison in the unit of ``max_cost``.
         batch_size: comparisons in a step over all ranks; the last step of an epoch may hold fewer.
         max_cost, max_count: bounds of a micro-batch; a single comparison may exceed ``max_cost``.
+        buckets: of each comparison; a micro-batch holds comparisons of one only. ``None``: all may be together.
     """
 
     costs: Sequence[int]
@@ -39,6 +40,7 @@ class Plan:
     seed: int
     max_cost: int | None = None
     max_count: int | None = None
+    buckets: Sequence[Hashable] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -59,7 +61,7 @@ class Plan:
 
     def step(self, step: int, rank: int = 0, world: int = 1) -> list[MicroBatch]:
         """The micro-batches of one rank; equally many on each rank."""
-        return share(self.indices(step), self.costs, rank, world, self.max_cost, self.max_count)
+        return share(self.indices(step), self.costs, rank, world, self.max_cost, self.max_count, self.buckets)
 
 
 def epoch_order(seed: int, epoch: int, number: int) -> np.ndarray:
@@ -74,10 +76,11 @@ def share(
     world: int,
     max_cost: int | None,
     max_count: int | None,
+    buckets: Sequence[Hashable] | None = None,
 ) -> list[MicroBatch]:
     """One rank's micro-batches of ``indices``, filled up with idle ones to the number of the busiest rank."""
     size = math.ceil(len(indices) / world)
-    cuts = [cut(indices[i * size : (i + 1) * size], costs, max_cost, max_count) for i in range(world)]
+    cuts = [cut(indices[i * size : (i + 1) * size], costs, max_cost, max_count, buckets) for i in range(world)]
     most = max(len(batches) for batches in cuts)
     mine = [MicroBatch(tuple(batch)) for batch in cuts[rank]]
     if len(mine) < most:
@@ -87,13 +90,21 @@ def share(
     return mine
 
 
-def cut(indices: Sequence[int], costs: Sequence[int], max_cost: int | None, max_count: int | None) -> list[list[int]]:
-    """Micro-batches within both bounds, few of them: each comparison, costliest first, goes where it first fits."""
+def cut(
+    indices: Sequence[int],
+    costs: Sequence[int],
+    max_cost: int | None,
+    max_count: int | None,
+    buckets: Sequence[Hashable] | None = None,
+) -> list[list[int]]:
+    """Micro-batches of one bucket within both bounds, few of them: each comparison, costliest first, goes where it first
+    fits."""
     batches: list[list[int]] = []
     loads: list[int] = []
     for index in sorted(indices, key=lambda i: (-costs[i], i)) if max_cost is not None else indices:
         for number, batch in enumerate(batches):
             fits = max_cost is None or loads[number] + costs[index] <= max_cost
+            fits = fits and (buckets is None or buckets[batch[0]] == buckets[index])
             if fits and (max_count is None or len(batch) < max_count):
                 batch.append(index)
                 loads[number] += costs[index]

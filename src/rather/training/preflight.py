@@ -163,7 +163,7 @@ def check_policy(method: Method, kind: str, provides: frozenset[str]) -> None:
         "auxiliary": "answers to prompts of its own making, and this model only scores what was compared",
         "reward": "the rewards of a reward model",
         "embedding": "a reward model that embeds answers",
-        "rollouts": "a policy that is scored on roll-outs of its own (rather.policies.rollout.SelfRollouts)",
+        "rollouts": "a denoising model, which can be scored on roll-outs of its own",
     }
     for need, text in words.items():
         if need in method.needs and need not in provides:

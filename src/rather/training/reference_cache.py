@@ -123,9 +123,9 @@ def _compute(
     max_cost: int,
     progress: Progress,
 ) -> None:
-    costs = [item.cost for item in encoded]
+    costs, buckets = [item.cost for item in encoded], [item.bucket for item in encoded]
     # Neighbours of like cost share a pass, and each pass ends in a shard, so an interrupted computation is not lost.
-    plan = share(missing, costs, ranks.rank(), ranks.world_size(), max_cost, None)
+    plan = share(missing, costs, ranks.rank(), ranks.world_size(), max_cost, None, buckets)
     pending: dict[str, Entry] = {}
     last = time.monotonic()
     with progress("reference scores", sum(len(micro.indices) for micro in plan if not micro.idle)) as advance:

@@ -110,6 +110,8 @@ class Stages:
             warnings.simplefilter("default", UserWarning)
             self.policy = policy if policy is not None else open_policy(self.config)
         self.opened_here = policy is None
+        if self.method.wrap is not None:
+            self.policy = self.method.wrap(self.method.configure(self.config.method_options), self.policy)
         self.told = [str(w.message) for w in told if issubclass(w.category, UserWarning)]
         preflight.check_policy(self.method, self.policy.kind, self.policy.provides)
         self.objective = self.method.objective(**self.config.method_options)
@@ -154,6 +156,7 @@ class Stages:
             self.config.seed,
             self.config.max_tokens,
             self.config.micro_batch_size,
+            [item.bucket for item in self.train_set],
         )
         self.total = self.plan.total_steps(self.config.epochs, self.config.max_steps)
         self.objective.plan(self.total)
@@ -180,6 +183,10 @@ class Stages:
                 "output": str(self.output),
             },
         )
+        if self.objective.couples_batch and len(set(self.plan.buckets or ())) > 1:
+            what = f"{self.method.name} compares within a micro-batch, and comparisons of different buckets are never in one"
+            self.display.warn(what)
+            self.examples.warnings.append(what)
         if free is not None and memory > free + 4 * parameters["total"] / 2**20:
             self.display.warn("that is more memory than there is; --lora needs far less")
 

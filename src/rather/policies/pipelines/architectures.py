@@ -32,6 +32,10 @@ class StableDiffusion:
         """What the pipeline is told when it makes so many images; ``guidance`` is the scale, its own when left out."""
         return _scale(guidance)
 
+    def start(self, noise: Tensor) -> Tensor:
+        """``noise`` [R, C, H, W] as the pipeline's own call takes latents to start from."""
+        return noise
+
     def predict(
         self,
         network: nn.Module,
@@ -82,6 +86,9 @@ class StableDiffusion3:
     def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
         return _scale(guidance)
 
+    def start(self, noise: Tensor) -> Tensor:
+        return noise
+
     def predict(
         self,
         network: nn.Module,
@@ -116,6 +123,9 @@ class Flux:
         if guidance is None or pipeline.transformer.config.guidance_embeds:
             return told | _scale(guidance)
         return told | {"true_cfg_scale": guidance, "negative_prompt": [""] * images}
+
+    def start(self, noise: Tensor) -> Tensor:
+        return _packed(noise)
 
     def predict(
         self,

@@ -26,10 +26,12 @@ from rather.policies.counter_random import integers
 from rather.policies.denoising import DenoisingPolicy
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
-from rather.policies.noising import DenoisingDraw, Noising, normal_numbers
+from rather.policies.noising import DenoisingDraw, normal_numbers
+from rather.policies.pipelines import stored_noise
 from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
-from rather.policies.pipelines.pixels import Framed, framed
+from rather.policies.pipelines.pixels import Framed, framed, shape_of
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
 from rather.policies.schedule import NoiseSchedule
@@ -52,7 +54,8 @@ class PipelinePolicy(DenoisingPolicy):
 
     Attributes:
         network: the denoiser (UNet or transformer), with adapters where those are trained.
-        size: side of the images.
+        size: side of the square that images are cut to; of other shapes the area.
+        shapes: those that images are cut to.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class PipelinePolicy(DenoisingPolicy):
         self.kind = "flow" if schedule.prediction == "flow" else "diffusion"
         self.pipeline, self.architecture, self.settings, self.name = pipeline, architecture, settings, name
         self.size = _size(pipeline, settings, name)
+        self.shapes = _shapes(pipeline, network, self.size) if settings.image_buckets else ((self.size, self.size),)
         self.report = EncodingReport()
         self.shown: list[str] = []
         self._fresh = settings.lora and adapters is None  # adapters that were loaded are no identity: a copy is needed
@@ -83,12 +87,12 @@ class PipelinePolicy(DenoisingPolicy):
         texts = [
             part for key, part in pipeline.components.items() if key.startswith("text_encoder") and part is not None
         ]
-        self._latents = Store("latents", network_fingerprint(pipeline.vae, self.size, dict(pipeline.vae.config)))
+        self._latents = Store("latents", network_fingerprint(pipeline.vae, dict(pipeline.vae.config)))
         self._texts = Store(
             "texts", content_key(*[network_fingerprint(part) for part in texts], type(pipeline).__name__)
         )
         told = [
-            self.size,
+            self.shapes,
             schedule.prediction,
             schedule.sigma.tolist()[::50],
             str(self.dtype),
@@ -133,8 +137,6 @@ class PipelinePolicy(DenoisingPolicy):
         found: list[Encoded] = []
         waiting: dict[str, Framed] = {}
         captions: dict[str, str] = {content_key(""): ""}
-        channels, height, width = self.latent_shape
-        elements, cost = channels * height * width, max(1, height * width // 64)
         for comparison in comparisons:
             try:
                 inputs = self._keys(comparison, waiting)
@@ -144,19 +146,26 @@ class PipelinePolicy(DenoisingPolicy):
             captions.setdefault(inputs["caption"], comparison.prompt)
             if len(waiting) >= _BATCH:
                 self._encode_images(waiting)
-            images = len(comparison.responses)
-            found.append(Encoded(comparison, (elements,) * images, cost * images, inputs))
+            images, (channels, height, width) = len(comparison.responses), self.latent_shape(inputs["shape"])
+            lengths = (channels * height * width,) * images
+            cost = images * max(1, height * width // 64)
+            found.append(Encoded(comparison, lengths, cost, inputs, bucket=inputs["shape"]))
         self._encode_images(waiting)
         self._texts.fill(captions, self._encode_texts, _BATCH)
         self.report.encoded = len(found)
         self.shown = [text for text in captions.values() if text][:_SHOWN]
         return found
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image's latents."""
-        side = self.size // self.pipeline.vae_scale_factor
-        return self.pipeline.vae.config.latent_channels, side, side
+    def latent_shape(self, shape: Shape) -> tuple[int, int, int]:
+        """Channels, height and width of the latents of an image of ``shape``."""
+        height, width = (side // self.pipeline.vae_scale_factor for side in shape)
+        return self.pipeline.vae.config.latent_channels, height, width
+
+    def _shape(self, comparison: Comparison) -> Shape:
+        """What the images of a comparison are cut to: all alike, since they are compared at one noise."""
+        if not self.settings.image_buckets:
+            return self.size, self.size
+        return nearest(*shape_of(comparison.responses[preferred(comparison)]), self.shapes)
 
     def _keys(self, comparison: Comparison, waiting: dict[str, Framed]) -> dict[str, Any]:
         if not isinstance(comparison.prompt, str):
@@ -164,22 +173,24 @@ class PipelinePolicy(DenoisingPolicy):
         if not comparison.prompt.strip():
             raise Refused("empty-field", "the caption is empty")
         flip = self.settings.image_flip and stable_key(comparison.id) % 2 == 1
+        contents = [_content(response) for response in comparison.responses]
+        shape = self._shape(comparison)
         keys = []
-        for response in comparison.responses:
-            if not isinstance(response, bytes | str):
-                raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
-            key = content_key(_content(response), flip)
+        for response, content in zip(comparison.responses, contents, strict=True):
+            key = content_key(content, flip, *shape)
             if not self._latents.path(key).is_file() and key not in waiting:
-                waiting[key] = framed(response, self.size, flip=flip)
+                waiting[key] = framed(response, shape, flip=flip)
             keys.append(key)
         noise = comparison.extras.get("noise")
-        if noise is not None and np.shape(noise) != (len(keys), *self.latent_shape):
-            shape = " x ".join(map(str, self.latent_shape))
-            raise Refused("wrong-type", f"the stored noise of a response is not {shape} numbers")
-        return {"images": keys, "caption": content_key(comparison.prompt), "noise": noise}
+        if noise is not None and stored_noise.shape(noise) != (len(keys), *self.latent_shape(shape)):
+            numbers = " x ".join(map(str, self.latent_shape(shape)))
+            raise Refused("wrong-type", f"the stored noise of a response is not {numbers} numbers")
+        return {"images": keys, "shape": shape, "caption": content_key(comparison.prompt), "noise": noise}
 
     def _encode_images(self, waiting: dict[str, Framed]) -> None:
-        self._latents.fill(dict(waiting), self._through_vae, _BATCH)
+        for shape in dict.fromkeys(image.pixels.shape for image in waiting.values()):
+            alike = {key: image for key, image in waiting.items() if image.pixels.shape == shape}
+            self._latents.fill(alike, self._through_vae, _BATCH)
         waiting.clear()
 
     @torch.no_grad()
@@ -209,13 +220,14 @@ class PipelinePolicy(DenoisingPolicy):
         inputs |= {name: torch.stack([image[name] for image in images]) for name in ("std", "framing")}
         inputs["latents"] = torch.stack([image["mean"] for image in images])
         if any(e.inputs["noise"] is not None for e in encoded):
-            unknown = np.full(self.latent_shape, np.nan, np.float32)
+            unknown = np.full(inputs["latents"].shape[1:], np.nan, np.float32)
             stored = [
-                np.asarray(e.inputs["noise"][n] if e.inputs["noise"] is not None else unknown, np.float32)
+                np.stack([unknown] * len(e.inputs["images"]))
+                if e.inputs["noise"] is None
+                else stored_noise.numbers(e.inputs["noise"])
                 for e in encoded
-                for n in range(len(e.inputs["images"]))
             ]
-            inputs["noise"] = torch.from_numpy(np.stack(stored))
+            inputs["noise"] = torch.from_numpy(np.concatenate(stored))
         return Batch(layout, inputs, tuple(e.comparison.id for e in encoded))
 
     # Scores
@@ -225,14 +237,10 @@ class PipelinePolicy(DenoisingPolicy):
         mean, std = batch.inputs["latents"], batch.inputs["std"]
         return mean + std * normal_numbers(batch.layout, seed, _LATENTS, mean.shape[1:], shared=False).to(mean)
 
-    @torch.no_grad()
-    def draw(
-        self, batch: Batch, seed: int, noising: Noising | None = None, network: nn.Module | None = None
-    ) -> DenoisingDraw:
-        """See ``DenoisingPolicy.draw``. In training some captions are left out, for all responses of a comparison alike, so
-        that guidance by the empty caption goes on working."""
-        draw = super().draw(batch, seed, noising, network)
-        if not (self.network.training and self.settings.caption_drop):
+    def in_training(self, draw: DenoisingDraw, batch: Batch, seed: int) -> DenoisingDraw:
+        """The draw with some captions left out, for all responses of a comparison alike, so that guidance by the empty
+        caption goes on working. Scores are without them; a network that inverted to make the draw has seen them all."""
+        if not self.settings.caption_drop:
             return draw
         chance = integers(seed, batch.layout.key.cpu().numpy(), _CAPTIONS, _FINE) / _FINE
         dropped = torch.from_numpy(chance < self.settings.caption_drop).to(batch.layout.prompt.device)
@@ -282,7 +290,6 @@ class PipelinePolicy(DenoisingPolicy):
         base = {"base": self.name, "class": type(self.pipeline).__name__}
         (folder / ADAPTERS).write_text(json.dumps(base, indent=1) + "\n", encoding="utf-8")
 
-    @torch.no_grad()
     def images(
         self, captions: Sequence[str], seed: int = 0, steps: int = _STEPS, guidance: float | None = None
     ) -> list[Any]:
@@ -292,23 +299,51 @@ class PipelinePolicy(DenoisingPolicy):
             seed: with an image's number it decides its start noise, however many are made together.
             guidance: scale of guidance by the empty caption; the pipeline's default when left out.
         """
+        found: list[Any] = []
+        for first in range(0, len(captions), _TOGETHER):
+            some = captions[first : first + _TOGETHER]
+            noise = [torch.Generator("cpu").manual_seed(seed * _FINE + first + number) for number in range(len(some))]
+            found += self._call(some, (self.size, self.size), steps, guidance, generator=noise)
+        return found
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the noise that an image of the usual size is made from."""
+        return self.latent_shape((self.size, self.size))
+
+    def from_noise(
+        self, captions: Sequence[str], noise: np.ndarray, steps: int = _STEPS, guidance: float | None = None
+    ) -> list[Any]:
+        """PIL images of captions, each a function of its own ``noise`` [n, C, H, W], standard normal.
+
+        Samplers may draw further noise: a diffusion model is sampled by DDIM, whatever scheduler it comes with.
+        """
+        height, width = (side * self.pipeline.vae_scale_factor for side in noise.shape[2:])
+        latents = self.architecture.start(torch.from_numpy(noise)).to(next(self.network.parameters()).device)
+        scheduler = self.pipeline.scheduler
+        self.pipeline.scheduler = _deterministic(scheduler, self.kind)
+        try:
+            return self._call(captions, (height, width), steps, guidance, latents=latents)
+        finally:
+            self.pipeline.scheduler = scheduler
+
+    @torch.no_grad()
+    def _call(
+        self, captions: Sequence[str], shape: Shape, steps: int, guidance: float | None, **start: Any
+    ) -> list[Any]:
+        """The pipeline's own call."""
         device = next(self.network.parameters()).device
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
         setattr(self.pipeline, self.architecture.component, self.network)
-        found: list[Any] = []
         with _on_accelerator(*parts, device=device):
-            for first in range(0, len(captions), _TOGETHER):
-                some = list(captions[first : first + _TOGETHER])
-                noise = [torch.Generator("cpu").manual_seed(seed * _FINE + first + n) for n in range(len(some))]
-                found += self.pipeline(
-                    prompt=some,
-                    generator=noise,
-                    num_inference_steps=steps,
-                    height=self.size,
-                    width=self.size,
-                    **self.architecture.sampling(self.pipeline, guidance, len(some)),
-                ).images
-        return found
+            return self.pipeline(
+                prompt=list(captions),
+                num_inference_steps=steps,
+                height=shape[0],
+                width=shape[1],
+                **self.architecture.sampling(self.pipeline, guidance, len(captions)),
+                **start,
+            ).images
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""
@@ -322,9 +357,17 @@ class PipelinePolicy(DenoisingPolicy):
         return "; ".join(self.shown)
 
 
-def _content(response: bytes | str) -> bytes:
+def preferred(comparison: Comparison) -> int:
+    """The response that wins and never loses; without an order, the first."""
+    losers = {edge.loser for edge in comparison.edges}
+    return next((edge.winner for edge in comparison.edges if edge.winner not in losers), 0)
+
+
+def _content(response: Any) -> bytes:
     if isinstance(response, bytes):
         return response
+    if not isinstance(response, str):
+        raise Refused("wrong-type", f"a response is a {type(response).__name__}, not an image's bytes or path")
     try:
         return Path(response).read_bytes()
     except OSError as error:
@@ -334,11 +377,33 @@ def _content(response: bytes | str) -> bytes:
 def _size(pipeline: Any, settings: PolicySettings, name: str) -> int:
     told: Any = getattr(pipeline, "default_sample_size", None) or pipeline.unet.config.sample_size
     size = settings.image_size or int(told) * pipeline.vae_scale_factor
-    step = pipeline.vae_scale_factor * 2
+    step = _unit(pipeline)
     if size % step:
         fix = f"for {name}, {size - size % step} or {size - size % step + step}"
         raise UserError(f"not a multiple of {step}", where=f"--image-size {size}", fix=fix)
     return size
+
+
+def _unit(pipeline: Any) -> int:
+    """What the sides of images have to be multiples of: latents are halved once, or taken two by two."""
+    return pipeline.vae_scale_factor * 2
+
+
+def _shapes(pipeline: Any, network: Any, size: int) -> tuple[Shape, ...]:
+    """The shapes of buckets; no side goes beyond the places that a transformer has embeddings of."""
+    places = getattr(network.config, "pos_embed_max_size", None)
+    longest = places * network.config.patch_size * pipeline.vae_scale_factor if places else None
+    return shapes(size, _unit(pipeline), longest)
+
+
+def _deterministic(scheduler: Any, kind: str) -> Any:
+    """A sampler whose result follows from where it starts: DDIM; for a flow its own, which draws nothing unless told to."""
+    from diffusers import DDIMScheduler
+
+    if kind != "flow":
+        return DDIMScheduler.from_config(scheduler.config)
+    draws = scheduler.config.get("stochastic_sampling")
+    return type(scheduler).from_config(scheduler.config, stochastic_sampling=False) if draws else scheduler
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""self_npo from the command line: the method puts roll-outs around any denoising model."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from command import Call
+from tiny_images import SIDE, rows, tiny_pipeline
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def losses(run: Path) -> list[float]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if row["split"] == "train"]
+
+
+def write_pairs(folder: Path, number: int) -> str:
+    lines = []
+    for i, row in enumerate(rows(number)):
+        names = {side: f"{i}-{side}.png" for side in ("chosen", "rejected")}
+        for side, name in names.items():
+            (folder / name).write_bytes(row[side])
+        lines.append(json.dumps({"prompt": row["prompt"], **names}) + "\n")
+    (folder / "pairs.jsonl").write_text("".join(lines))
+    return "pairs.jsonl"
+
+
+def test_a_pipeline(rather: Call, tmp_path: Path) -> None:
+    model = tiny_pipeline(tmp_path / "sd", "sd")
+    common = (
+        "train",
+        "--model",
+        model,
+        "--data",
+        write_pairs(tmp_path, 6),
+        "--method",
+        "self_npo",
+        "--image-size",
+        SIDE,
+    )
+    common = (
+        *common,
+        "--max-steps",
+        3,
+        "--batch-size",
+        2,
+        "--precision",
+        "fp32",
+        "--learning-rate",
+        1e-3,
+        "--logging-steps",
+        1,
+    )
+    code, _, told = rather(*common, "--output", "run", "--eval-fraction", 0.3, "--lora")
+    assert code == 0, told
+    assert len(losses(tmp_path / "run")) == 3
+    assert (tmp_path / "run" / "model" / "pytorch_lora_weights.safetensors").is_file()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert base64.b64encode((tmp_path / "run" / "samples" / "after.png").read_bytes()).decode() in page
+    code, _, told = rather(*common, "--output", "other", "--rollout.excess", -1, "--rollout.start", "data")
+    assert code == 0, told
+    assert losses(tmp_path / "other") != losses(tmp_path / "run")
+    code, _, told = rather(*common, "--output", "wrong", "--rollout.steps", 0)
+    assert code == 2 and "rollout.steps" in told
+
+
+def test_points(rather: Call, tmp_path: Path) -> None:
+    code, _, told = rather(
+        "train", "--model", "toy:points?steps=20", "--data", "world:points?pairs=40", "--method", "self_npo",
+        "--max-steps", 4, "--batch-size", 8, "--output", "run", "--save-steps", 0,
+    )  # fmt: skip
+    assert code == 0, told
+    assert load_file(tmp_path / "run" / "model" / "model.safetensors")
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert "pass_rate" in found["world"]["after"], "what the world tells is told of the student"
+    code, _, told = rather("evaluate", "run")
+    assert code == 2 and "not the responses of the data" in told
+
+
+def test_another_model_is_refused(rather: Call) -> None:
+    code, _, told = rather(
+        "train", "--model", "toy:shop", "--data", "world:shop", "--method", "self_npo", "--output", "run"
+    )
+    assert code == 2 and "a denoising model" in told

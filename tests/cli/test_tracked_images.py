@@ -1,0 +1,213 @@
+"""From captions to a method that wants the noise of each image: generate, judge, train; and going on after a stop."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from command import Call
+from rather import rewards
+from rather.data.load import load
+from rather.data.types import Comparison
+from rather.errors import UserError
+from rather.policies.registry import open_policy
+from rather.policies.settings import PolicySettings
+from rather.sampling.tracked_images import ImageSampling, start_noise, tracked_images
+from tiny_images import SIDE, tiny_pipeline
+
+CAPTIONS = ("a red square", "two blue circles", "a cat", "a cat", "the sea at night")
+JUDGE = """
+import io
+import numpy as np
+from PIL import Image
+
+def brightness(caption, images):
+    return [float(np.asarray(Image.open(io.BytesIO(image)), float).mean()) for image in images]
+
+def blind(caption, images):
+    return [1.0 for image in images]
+
+def broken(caption, images):
+    return [1.0, float("nan")]
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("pipelines")
+    return {kind: tiny_pipeline(root / kind, kind) for kind in ("sd", "sdxl", "sd3", "flux")}
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own_judges.py").write_text(JUDGE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_judges", raising=False)
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in CAPTIONS))
+
+
+def opened(folder: str) -> Any:
+    return open_policy(PolicySettings.model_validate({"model": folder, "image_size": SIDE, "precision": "fp32"}))
+
+
+def pixels(image: Any) -> np.ndarray:
+    return np.asarray(image, np.int16)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "sd3", "flux"])
+def test_an_image_is_what_the_pipeline_makes_of_its_noise(folders: dict[str, str], kind: str) -> None:
+    policy = opened(folders[kind])
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn((1, *policy.noise_shape), generator=generator).numpy()
+    (own,) = policy.images(["a cat"], seed=3, steps=3)
+    (found,) = policy.from_noise(["a cat"], noise, steps=3)
+    assert np.array_equal(pixels(own), pixels(found))
+    wide = np.concatenate([noise, noise], -1)
+    assert policy.from_noise(["a cat"], wide, steps=1)[0].size == (2 * SIDE, SIDE)
+
+
+def test_a_sampler_that_draws_is_replaced(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ancestral sampler adds noise in every step: what it makes does not follow from where it starts."""
+    import diffusers
+
+    policy = opened(folders["sd"])
+    noise = start_noise("a cat", policy.noise_shape, ImageSampling(1))
+    (expected,) = policy.from_noise(["a cat"], noise, steps=3)
+    told: Any = diffusers
+    ancestral = told.EulerAncestralDiscreteScheduler.from_config(policy.pipeline.scheduler.config)
+    policy.pipeline.scheduler = ancestral
+    assert np.array_equal(pixels(policy.from_noise(["a cat"], noise, steps=3)[0]), pixels(expected))
+    assert policy.pipeline.scheduler is ancestral
+
+    flow = opened(folders["sd3"])
+    noise = start_noise("a cat", flow.noise_shape, ImageSampling(1))
+    (expected,) = flow.from_noise(["a cat"], noise, steps=3)
+    own = flow.pipeline.scheduler
+    flow.pipeline.scheduler = type(own).from_config(own.config, stochastic_sampling=True)
+    assert np.array_equal(pixels(flow.from_noise(["a cat"], noise, steps=3)[0]), pixels(expected))
+
+
+def test_noise_depends_on_seed_caption_and_number_alone() -> None:
+    two, three = (start_noise("a cat", (4, 2, 2), ImageSampling(n)) for n in (2, 3))
+    assert np.array_equal(two, three[:2])
+    assert not np.array_equal(two[0], two[1])
+    assert not np.array_equal(two, start_noise("a cat", (4, 2, 2), ImageSampling(2, seed=1)))
+    assert not np.array_equal(two, start_noise("a dog", (4, 2, 2), ImageSampling(2)))
+    many = start_noise("a cat", (4, 16, 16), ImageSampling(8))
+    assert abs(float(many.mean())) < 0.05 and abs(float(many.std()) - 1) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["sd", "sd3", "flux"])
+def test_from_captions_to_pnapo(folders: dict[str, str], rather: Call, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "elsewhere" / "pairs.jsonl"
+    code, told, wrong = rather(
+        "sample", "--model", folders[kind], "--data", "captions.jsonl", "--judge", "python:own_judges:brightness",
+        "--out", out, "--n", 3, "--steps", 2, "--image-size", SIDE, "--guidance", 1.0,
+    )  # fmt: skip
+    assert code == 0, wrong
+    assert "4 pairs in" in told
+    assert sorted(path.name for path in out.parent.iterdir()) == ["pairs-files", "pairs.jsonl"]
+
+    pairs, policy = list(load(out)), opened(folders[kind])
+    assert [pair.prompt for pair in pairs] == list(dict.fromkeys(CAPTIONS))
+    judge = rewards.judge("python:own_judges:brightness")
+    for pair in pairs:
+        pictures = [Path(path).read_bytes() for path in pair.responses]
+        assert pair.scores == tuple(judge.score(pair.prompt, pictures)) and pair.scores[0] > pair.scores[1]
+        noise = load_file(pair.extras["noise"])["noise"]
+        again = policy.from_noise([pair.prompt] * 2, noise, steps=2, guidance=1.0)
+        from PIL import Image
+
+        shown = [pixels(Image.open(io.BytesIO(picture))) for picture in pictures]
+        assert max(np.abs(pixels(one) - other).max() for one, other in zip(again, shown, strict=True)) <= 1
+    encoded = policy.encode(pairs)
+    assert len(encoded) == 4 and not policy.report.dropped
+    batch = policy.collate(encoded)
+    stored = np.concatenate([load_file(pair.extras["noise"])["noise"] for pair in pairs])
+    assert np.array_equal(batch.inputs["noise"].numpy(), stored)
+
+    code, _, wrong = rather(
+        "train", "--model", folders[kind], "--data", out, "--method", "pnapo", "--output", "run", "--image-size", SIDE,
+        "--max-steps", 2, "--batch-size", 2, "--precision", "fp32", "--eval-fraction", 0, "--no-samples", "--lora",
+    )  # fmt: skip
+    assert code == 0, wrong
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert sum(row["split"] == "train" and np.isfinite(row["loss"]) for row in rows) >= 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 2
+
+
+def test_the_same_call_goes_on_where_it_was_stopped(folders: dict[str, str], tmp_path: Path) -> None:
+    policy = opened(folders["sd"])
+    prompts = [Comparison(str(i), caption, ()) for i, caption in enumerate(CAPTIONS)]
+    asked: list[str] = []
+
+    def score(caption: str, images: Any) -> list[float]:
+        if caption == "a cat" and asked.count(caption) == 0:
+            asked.append(caption)
+            raise KeyboardInterrupt
+        asked.append(caption)
+        return [0.0, 1.0]
+
+    how = ImageSampling(2, 1)
+    with pytest.raises(KeyboardInterrupt):
+        list(tracked_images(policy, prompts, score, tmp_path / "pairs.jsonl", how))
+    assert len(list(tracked_images(policy, prompts, score, tmp_path / "pairs.jsonl", how))) == 4
+    assert asked == ["a red square", "two blue circles", "a cat", "a cat", "the sea at night"]
+    assert not list(tmp_path.glob(".pairs*"))
+
+
+def test_mistakes(folders: dict[str, str], rather: Call, tmp_path: Path) -> None:
+    common = (
+        "sample",
+        "--model",
+        folders["sd"],
+        "--data",
+        "captions.jsonl",
+        "--out",
+        "pairs.jsonl",
+        "--image-size",
+        SIDE,
+    )
+    quick = ("--n", 2, "--steps", 1, "--limit", 1)
+
+    def refused(*arguments: Any) -> str:
+        code, out, told = rather(*arguments)
+        assert code == 2, told
+        return re.sub(r"\s+", " ", out + told)
+
+    assert "names no function" in refused(*common, "--judge", "python:own_judges")
+    assert "cannot be imported" in refused(*common, "--judge", "python:nowhere:at_all")
+    assert "has no function 'dark'" in refused(*common, "--judge", "python:own_judges:dark")
+    assert "not a finite number for each" in refused(*common, *quick, "--judge", "python:own_judges:broken")
+    assert "all images score alike" in refused(*common, *quick, "--judge", "python:own_judges:blind")
+    assert "is for texts" in refused(*common, *quick, "--keep", 2, "--judge", "length")
+    text = ("sample", "--model", "nothing", "--data", "captions.jsonl", "--judge", "length", "--out", "x.jsonl")
+    assert "belongs to an image pipeline" in refused(*text, "--steps", 3)
+    assert not list(tmp_path.glob("pairs.jsonl"))
+
+
+def test_a_file_of_noise_that_is_not_there(folders: dict[str, str], tmp_path: Path) -> None:
+    from tiny_images import png
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(png(ord(name)))
+    row = {"prompt": "a cat", "chosen": "a.png", "rejected": "b.png", "noise": "noise.safetensors"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UserError, match="there is no file of noise"):
+        load(tmp_path / "pairs.jsonl")
+    (tmp_path / "noise.safetensors").write_bytes(b"nothing")
+    policy = opened(folders["sd"])
+    assert policy.encode(list(load(tmp_path / "pairs.jsonl"))) == []
+    assert "cannot be read" in next(iter(policy.report.dropped))
