@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +92,28 @@ def load(name: str, folder: Path) -> tuple[Any, str]:
         raise UserError(f"the pipeline has no {missing[0]}", where=name, fix="save it whole, with save_pretrained")
     try:
         none = {part: None for part in _OPTIONAL[kind] if not index.get(part) or index[part][0] is None}
-        found = getattr(diffusers, kind).from_pretrained(name, dtype=torch.float32, use_safetensors=True, **none)
+        with _quiet("rather." in json.dumps(index)):
+            found = getattr(diffusers, kind).from_pretrained(name, dtype=torch.float32, use_safetensors=True, **none)
     except (OSError, ValueError) as error:
         what = f"the pipeline cannot be loaded: {str(error).splitlines()[0]}"
         fix = "weights are read from safetensors only; save_pretrained writes them"
         raise UserError(what, where=name, fix=fix) from error
     found.set_progress_bar_config(disable=True)
     return found, kind
+
+
+@contextmanager
+def _quiet(own: bool) -> Iterator[None]:
+    """Without the warning that a part of our own is none of diffusers' classes."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    if own:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _index(name: str, folder: Path) -> dict[str, Any]:
