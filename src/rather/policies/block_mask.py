@@ -58,15 +58,19 @@ class BlockMask:
     Attributes:
         sizes: comparisons of the row.
         pieces: of each comparison; their queries are the row.
+        function: of the layers that it is for.
+        kept: what others make of it once for all layers.
     """
 
     sizes: Sizes
     pieces: tuple[tuple[Piece, ...], ...]
+    function: MaskFunction
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(sizes: Sizes, function: MaskFunction, device: torch.device) -> BlockMask:
         """The mask of a row in layers that mask by ``function``."""
-        return BlockMask(sizes, tuple(_pieces(function, lengths, device) for lengths in sizes))
+        return BlockMask(sizes, tuple(_pieces(function, lengths, device) for lengths in sizes), function)
 
 
 def _pieces(function: MaskFunction, lengths: tuple[int, ...], device: torch.device) -> tuple[Piece, ...]:

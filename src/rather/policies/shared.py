@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from rather.policies import flex
 from rather.policies.block_mask import BlockMask, Piece, Sizes
 
 NAME = "rather_shared_prompt"
@@ -108,6 +109,12 @@ def attention(
         return _ordinary(module, query, key, value, attention_mask, dropout, scaling, softcap, s_aux, **kwargs)
     if dropout or kwargs.get("position_bias") is not None or kwargs.get("is_causal") is False:
         raise NotShareable("attention with dropout, a position bias or without causality")
+    if s_aux is None and flex.usable(query):
+        if "row" not in attention_mask.kept:
+            attention_mask.kept["row"] = flex.row_mask(attention_mask.sizes, attention_mask.function, query.device)
+        whole = flex.attend(query, key, value, attention_mask.kept["row"], scaling, softcap)
+        if whole is not None:
+            return whole.transpose(1, 2).contiguous(), None
     by_hand = softcap is not None or s_aux is not None
     kind = query.device.type
     native = kind == "cpu" and not by_hand

@@ -1,0 +1,81 @@
+"""One FlexAttention kernel for a whole row of comparisons with shared prompts, where an accelerator compiles it.
+
+Blocks of the row in which no query sees a key are skipped, so the cost is that of what may be seen. On a processor the small
+rectangles of ``block_mask`` are faster.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rather.policies.block_mask import MaskFunction, Sizes
+
+_SMALLEST = 16  # width of a head that the kernels take
+_state: dict[str, Any] = {"kernel": None, "failed": False}
+
+
+def usable(query: Tensor) -> bool:
+    """Whether a row of these queries [1, H, T, d] should go through the kernel."""
+    width = query.shape[-1]
+    fits = width >= _SMALLEST and width & (width - 1) == 0
+    return query.device.type == "cuda" and fits and not _state["failed"]
+
+
+def row_mask(sizes: Sizes, function: MaskFunction, device: torch.device) -> Any:
+    """torch's own block mask of the row in layers that mask by ``function``."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    lengths = [length for comparison in sizes for length in comparison]
+    parts = torch.tensor(lengths)
+    comparison = (
+        torch.tensor([row for row, each in enumerate(sizes) for _ in each]).repeat_interleave(parts).to(device)
+    )
+    branch = torch.tensor([part for each in sizes for part in range(len(each))]).repeat_interleave(parts).to(device)
+    spans = [torch.arange(n) + (each[0] if part else 0) for each in sizes for part, n in enumerate(each)]
+    logical = torch.cat(spans).to(device)
+
+    def seen(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+        own = (branch[kv] == 0) | (branch[kv] == branch[q])
+        return (comparison[q] == comparison[kv]) & own & function(batch, head, logical[q], logical[kv])
+
+    total = int(parts.sum())
+    return create_block_mask(seen, None, None, total, total, device=device)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | None, softcap: float | None
+) -> Tensor | None:
+    """[1, H, T, d] of queries [1, H, T, d] and keys and values [1, G, T, d], G dividing H; ``None``, after one warning,
+    where the kernel cannot be compiled."""
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        return score if softcap is None else softcap * torch.tanh(score / softcap)
+
+    try:
+        return _kernel()(
+            query,
+            key,
+            value,
+            score_mod=None if softcap is None else capped,
+            block_mask=mask,
+            scale=scaling,
+            enable_gqa=key.shape[1] < query.shape[1],
+        )
+    except Exception as error:  # whatever a compiler or a kernel raises
+        _state["failed"] = True
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"FlexAttention cannot be used here ({reason}); attention goes piece by piece", stacklevel=2)
+        return None
+
+
+def _kernel() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    if _state["kernel"] is None:
+        _state["kernel"] = torch.compile(flex_attention, dynamic=True)
+    return _state["kernel"]
