@@ -358,6 +358,41 @@ def test_adapters_load_in_plain_diffusers_and_change_the_image(
     assert again.adapters_off(again.network) is None, "loaded adapters are no identity"
 
 
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "sd3", "flux"])
+def test_frozen_weights_are_held_in_the_type_of_the_products(folders: dict[str, str], kind: str) -> None:
+    """What autocast would make of them in each pass: scores and gradients are rounded no more than by autocast alone."""
+    policy = open_with(model=folders[kind], image_size=SIDE, precision="bf16", lora=True, lora_rank=2)
+    layers = [m for m in policy.network.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
+    types = {p.requires_grad: p.dtype for layer in layers for p in layer.parameters(recurse=False)}
+    assert types == {True: torch.float32, False: torch.bfloat16}
+    plain = opened(folders[kind], lora=True, lora_rank=2)
+    with torch.no_grad():
+        for network in (policy.network, plain.network):
+            torch.manual_seed(1)
+            for parameter in network.parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(0.1 * torch.randn_like(parameter))
+    batch = policy.collate(policy.encode(pairs()))
+    draw = policy.draw(batch, 0)
+
+    def scored(told: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        told.dtype = dtype
+        elements = told.score(told.network, batch, draw).elements
+        weights = [p for p in told.network.parameters() if p.requires_grad]
+        found = torch.autograd.grad(elements.mean(), weights, allow_unused=True)
+        return elements.detach(), torch.cat([g.flatten() for g in found if g is not None])
+
+    exact, usual, ours = (
+        scored(plain, torch.float32),
+        scored(plain, torch.bfloat16),
+        scored(policy, torch.bfloat16),
+    )
+    for true, rounded, held in zip(exact, usual, ours, strict=True):
+        off, allowed = (held - true).norm(), (rounded - true).norm()
+        assert 0 < off < 1.5 * allowed
+    assert policy.images(["a cat"], steps=1)[0].size == (SIDE, SIDE)
+
+
 @pytest.mark.parametrize("kind", ["sd", "flux"])
 def test_a_whole_pipeline_is_saved(folders: dict[str, str], kind: str, tmp_path: Path) -> None:
     import diffusers

@@ -31,6 +31,7 @@ from rather.policies.pipelines import stored_noise
 from rather.policies.pipelines.architectures import Architecture
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
+from rather.policies.pipelines.frozen import hold
 from rather.policies.pipelines.pixels import Framed, framed, shape_of
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
@@ -99,6 +100,8 @@ class PipelinePolicy(DenoisingPolicy):
             self._latents.folder.name,
         ]
         self._fingerprint = network_fingerprint(network, *told, self._texts.folder.name)
+        if hasattr(network, "peft_config") and self.dtype != torch.float32:
+            hold(network, self.dtype)
 
     def _adapt(self, adapters: Path | None) -> None:
         settings, network = self.settings, self.network
@@ -248,8 +251,11 @@ class PipelinePolicy(DenoisingPolicy):
 
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """In the compute type; the result in that of ``noisy``."""
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        with self._autocast(noisy.device):
             return self.architecture.predict(network, noisy, timestep, inputs, self.schedule).to(noisy.dtype)
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def unprompted(self, inputs: Mapping[str, Any], rows: Tensor | None = None) -> dict[str, Any]:
         found = dict(inputs)
@@ -335,7 +341,7 @@ class PipelinePolicy(DenoisingPolicy):
         device = next(self.network.parameters()).device
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
         setattr(self.pipeline, self.architecture.component, self.network)
-        with _on_accelerator(*parts, device=device):
+        with _on_accelerator(*parts, device=device), self._autocast(device):
             return self.pipeline(
                 prompt=list(captions),
                 num_inference_steps=steps,
