@@ -28,8 +28,7 @@ def agreement(job: ImageJob, number: int = 2, spread: float = 0.3, beta: float =
 
     job = replace(job, beta=beta)
     with patch.dict(os.environ, {"RATHER_CACHE": job.cache}):
-        policy = policy_of(job, *load(job.pipeline, Path(job.pipeline)))
-        policy.dtype = torch.float32
+        policy = policy_of(replace(job, precision="fp32"), *load(job.pipeline, Path(job.pipeline)))
         batch = policy.collate(policy.encode(comparisons(job.data)[:number]))
     other, _ = load(job.pipeline, Path(job.pipeline))
     plain = plain_of(job, other)

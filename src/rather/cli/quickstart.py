@@ -31,6 +31,7 @@ IMAGES: dict[str, Any] = {
     "eval_data": "world:shapes?split=eval&pairs=200",
     "method": "diffusion_dpo",
     "batch_size": 32,
+    "max_tokens": 16_384,
     "epochs": 2,
     "eval_steps": 0,
 }

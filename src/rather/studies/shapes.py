@@ -80,6 +80,7 @@ def trained(settings: Settings, process: str, arm: str, seed: int) -> tuple[dict
             method=arm,
             epochs=settings.epochs,
             batch_size=settings.batch,
+            max_tokens=512 * settings.batch,
             learning_rate=settings.rate,
             seed=seed,
             output=f"{folder}/run",

@@ -151,7 +151,7 @@ class PipelinePolicy(DenoisingPolicy):
                 self._encode_images(waiting)
             images, (channels, height, width) = len(comparison.responses), self.latent_shape(inputs["shape"])
             lengths = (channels * height * width,) * images
-            cost = images * max(1, height * width // 64)
+            cost = images * height * width
             found.append(Encoded(comparison, lengths, cost, inputs, bucket=inputs["shape"]))
         self._encode_images(waiting)
         self._texts.fill(captions, self._encode_texts, _BATCH)

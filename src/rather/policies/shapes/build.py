@@ -38,6 +38,7 @@ def _stable_diffusion(prediction: str) -> Any:
     scheduler = found.DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         clip_sample=False,
+        steps_offset=1,
         thresholding=True,
         sample_max_value=1.0,
         timestep_spacing="trailing",

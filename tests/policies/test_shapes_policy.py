@@ -1,0 +1,160 @@
+"""``toy:shapes``: pipelines of the world of shapes, which check their own samples."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rather
+from rather.errors import UserError
+from rather.policies.registry import open_policy
+from rather.policies.settings import PolicySettings
+from rather.policies.shapes import base
+from rather.policies.shapes.build import LONGEST, tokenizer
+from rather.policies.shapes.pixel_code import PixelCode
+from rather.policies.shapes.policy import ShapesPolicy
+from rather.worlds.shapes.caption import parse
+from rather.worlds.shapes.demand import TASKS, Demand, random_demand, scene_for
+from rather.worlds.shapes.read import read
+from rather.worlds.shapes.render import render
+from rather.worlds.shapes.score import obeys
+from rather.worlds.shapes.sloppy import WRONG, captioned
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATHER_CACHE", str(tmp_path_factory.getbasetemp() / "shapes-cache"))
+
+
+def _parsed(caption: str) -> Demand:
+    found = parse(caption)
+    assert found is not None
+    return found
+
+
+def opened(model: str = "toy:shapes?process=v&steps=1", **settings: Any) -> Any:
+    policy: Any = open_policy(PolicySettings.model_validate({"model": model, **settings}))
+    policy.per_task = 1
+    return policy
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_pixels_come_back_from_their_code(factor: int) -> None:
+    code = PixelCode(3 * factor**2, (3,) * factor.bit_length())
+    pixels = torch.rand(2, 3, 8, 8)
+    known = code.encode(pixels).latent_dist
+    assert known.mean.shape == (2, 3 * factor**2, 8 // factor, 8 // factor)
+    assert not known.std.any()
+    assert torch.equal(code.decode(known.mean).sample, pixels)
+    with pytest.raises(ValueError, match="values, not 5"):
+        PixelCode(5, (3, 3))
+
+
+def test_every_caption_is_made_of_known_words() -> None:
+    random, words = np.random.default_rng(0), tokenizer()
+    for held_out, task, wording in itertools.product((False, True), TASKS, range(5)):
+        for _ in range(20):
+            ids = words(random_demand(task, random, held_out).caption(wording))["input_ids"]
+            assert words.unk_token_id not in ids
+            assert len(ids) <= LONGEST
+
+
+def test_base_models_learn_from_captions_that_are_as_wrong_as_is_said() -> None:
+    wrong: dict[str, list[bool]] = {task: [] for task in TASKS}
+    for caption, image in itertools.islice(captioned(3), 6 * 300):
+        demand = _parsed(caption)
+        assert not demand.held_out
+        wrong[demand.task].append(not obeys(demand, image))
+    for task, found in wrong.items():
+        assert abs(np.mean(found) - WRONG[task]) < 0.1, task
+
+
+@pytest.mark.parametrize("process", ["epsilon", "v", "flow"])
+def test_samples_are_checked(process: str, tmp_path: Path) -> None:
+    policy = opened(f"toy:shapes?process={process}&steps=1")
+    assert isinstance(policy, ShapesPolicy)
+    assert policy.kind == ("flow" if process == "flow" else "diffusion")
+    found = policy.check(policy.network)
+    assert [len(passed) for passed in found.values()] == [6, 1, 1, 1, 1, 1, 1]
+    assert found["pass_rate"].sum() == sum(passed.sum() for name, passed in found.items() if name != "pass_rate")
+    text = policy.illustrate(policy.network, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG") and "24 samples" in text
+
+
+def test_right_images_pass_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check reads what the pipeline draws: scenes that were drawn for the captions in its place all pass."""
+    from PIL import Image
+
+    policy, random = opened(), np.random.default_rng(0)
+
+    def right(captions: list[str], **options: Any) -> list[Any]:
+        return [Image.fromarray(render(scene_for(_parsed(caption), random))) for caption in captions]
+
+    monkeypatch.setattr(policy, "images", right)
+    assert policy.check(policy.network)["pass_rate"].all()
+    monkeypatch.setattr(policy, "images", lambda captions, **options: right(captions[::-1]))
+    assert not policy.check(policy.network)["pass_rate"].all()
+
+
+def test_a_sample_does_not_depend_on_those_beside_it() -> None:
+    policy = opened()
+    captions = ["a red circle", "two blue squares", "a green cross"]
+    together = policy.images(captions, steps=2, guidance=3.0)
+    alone = policy.images(captions[:1], steps=2, guidance=3.0)
+    off = np.abs(np.asarray(together[0], float) - np.asarray(alone[0], float)).max()
+    assert off <= 1  # of 255: rounding of products in batches of another size
+    assert np.abs(np.asarray(together[0], float) - np.asarray(together[1], float)).max() > 1
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_trained_model_opens_and_knows_what_it_is(tmp_path: Path, lora: bool) -> None:
+    policy = opened(lora=lora, lora_rank=2)
+    run = tmp_path / "run"
+    rather.train(
+        model=policy,
+        data="world:shapes?pairs=8",
+        eval_data="world:shapes?split=eval&pairs=4",
+        method="diffusion_dpo",
+        batch_size=4,
+        max_steps=2,
+        learning_rate=1e-2,
+        output=str(run),
+        quiet=True,
+    )
+    again = opened(str(run / "model"), lora=lora, lora_rank=2)
+    assert isinstance(again, ShapesPolicy)
+    told, before = (
+        [p.images(["a red circle"], steps=2) for p in (policy, again)],
+        opened().images(["a red circle"], steps=2),
+    )
+    pixels = [np.asarray(images[0], float) for images in (*told, before)]
+    assert np.abs(pixels[0] - pixels[1]).max() <= 1
+    assert np.abs(pixels[0] - pixels[2]).max() > 1
+    assert (run / "samples" / "after.png").is_file()
+
+
+@pytest.mark.skipif(not base.packaged_weights("v").is_file(), reason="the package has no weights")
+def test_the_packaged_model_draws_shapes(tmp_path: Path) -> None:
+    """Its images are read as scenes far more often than those of a model that has just begun."""
+    policy = opened("toy:shapes?process=v")
+    images = policy.images(["a large solid red square", "a large solid blue circle"] * 4, steps=20, guidance=3.0)
+    things = [len(read(np.asarray(image)).scene.things) for image in images]
+    assert np.mean([count > 0 for count in things]) >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("toy:shapes?process=vv", "process=vv"),
+        ("toy:shapes?proces=v", "there is no option 'proces'"),
+        ("toy:shapes?steps=0", "steps=0"),
+    ],
+)
+def test_wrong_options_are_named(model: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        opened(model)
