@@ -80,6 +80,7 @@ def test_samples_are_checked(process: str, tmp_path: Path) -> None:
     assert isinstance(policy, ShapesPolicy)
     assert policy.kind == ("flow" if process == "flow" else "diffusion")
     found = policy.check(policy.network)
+    assert len(found.pop("single checks")) > 12
     assert [len(passed) for passed in found.values()] == [6, 1, 1, 1, 1, 1, 1]
     assert found["pass_rate"].sum() == sum(passed.sum() for name, passed in found.items() if name != "pass_rate")
     text = policy.illustrate(policy.network, tmp_path / "sheet.png")
@@ -96,7 +97,8 @@ def test_right_images_pass_and_others_do_not(monkeypatch: pytest.MonkeyPatch) ->
         return [Image.fromarray(render(scene_for(_parsed(caption), random))) for caption in captions]
 
     monkeypatch.setattr(policy, "images", right)
-    assert policy.check(policy.network)["pass_rate"].all()
+    found = policy.check(policy.network)
+    assert found["pass_rate"].all() and found["single checks"].all()
     monkeypatch.setattr(policy, "images", lambda captions, **options: right(captions[::-1]))
     assert not policy.check(policy.network)["pass_rate"].all()
 

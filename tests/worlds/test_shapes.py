@@ -190,3 +190,24 @@ def test_wrong_uses_are_named() -> None:
 def test_taste_and_another_background_do_not_mix() -> None:
     with pytest.raises(UserError, match="more pleasing"):
         load_world("world:shapes?kind=aesthetic&mismatch=0.5")
+
+
+def test_single_checks_are_all_right_exactly_where_the_scene_obeys() -> None:
+    random = np.random.default_rng(5)
+    for task in TASKS:
+        for _ in range(60):
+            demand = random_demand(task, random)
+            scene = scene_for(demand, random)
+            changed = broken(demand, scene, random)
+            for one in (scene, changed, random_scene(random)):
+                assert all(demand.checks(one)) == demand.obeyed(one), (demand, one)
+            assert len(demand.checks(scene)) == len(demand.checks(Scene(scene.background, ())))
+            wrong = demand.checks(changed).count(False)
+            assert 1 <= wrong <= len(demand.checks(scene))
+
+
+def test_single_checks_of_an_example() -> None:
+    demand = Demand("binding", (Wanted("circle", "red"), Wanted("square", "blue")), background="white")
+    things = (Thing("blue", "circle", "solid", "small"), Thing("red", "square", "solid", "small"))
+    assert sorted(demand.checks(Scene("white", things))) == [False, False, True, True, True, True]
+    assert demand.checks(Scene("white", ())) == [False, False, False, False, False, True]

@@ -15,7 +15,7 @@ from rather.policies.settings import PolicySettings
 from rather.worlds.shapes.demand import TASKS, Demand
 from rather.worlds.shapes.picture import sheet
 from rather.worlds.shapes.render import Image
-from rather.worlds.shapes.score import obeys, prompts
+from rather.worlds.shapes.score import checks, obeys, prompts
 
 SIDE = 32
 """Of the images that base models are trained on."""
@@ -46,11 +46,15 @@ class ShapesPolicy(PipelinePolicy):
         self.per_task = 50
 
     def check(self, network: nn.Module) -> dict[str, np.ndarray]:
-        """Which samples for held-out captions show what was asked for: ``pass_rate`` of all six tasks, then by task."""
+        """Which samples for held-out captions show what was asked for: ``pass_rate`` of all six tasks; everything that was
+        asked for, one by one; and samples by task."""
         demands, _, images = self._judged(self.per_task)
         passed = np.array([obeys(demand, image) for demand, image in zip(demands, images, strict=True)])
         tasks = np.array([demand.task for demand in demands])
-        return {"pass_rate": passed} | {task.replace("_", " "): passed[tasks == task] for task in TASKS}
+        single = [check for demand, image in zip(demands, images, strict=True) for check in checks(demand, image)]
+        return {"pass_rate": passed, "single checks": np.array(single)} | {
+            task.replace("_", " "): passed[tasks == task] for task in TASKS
+        }
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """A sheet of samples with their captions; returns what it shows, in one sentence."""

@@ -6,6 +6,7 @@ and attribute binding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -48,8 +49,12 @@ class Wanted:
         return " ".join(word for word in (self.size, self.texture, self.colour, self.shape) if word)
 
     def fits(self, thing: Thing) -> bool:
-        asked = ((self.colour, thing.colour), (self.texture, thing.texture), (self.size, thing.size))
-        return self.shape == thing.shape and all(want is None or want == has for want, has in asked)
+        return all(self.checks(thing))
+
+    def checks(self, thing: Thing | None) -> list[bool]:
+        """Shape, and what else is asked for, one by one; all wrong where there is no object."""
+        names = [name for name in ("shape", "colour", "texture", "size") if getattr(self, name) is not None]
+        return [thing is not None and getattr(self, name) == getattr(thing, name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,22 @@ class Demand:
             all(want.fits(thing) for want, thing in zip(wanted, order, strict=True)) and self._placed(order)
             for order in permutations(scene.things)
         )
+
+    def checks(self, scene: Scene) -> list[bool]:
+        """Everything that is asked for, one by one: the number of objects, what is asked of each of them, where they are,
+        the background. Objects are taken in the order that makes most of it right; one that is missing is wrong in all."""
+        wanted = self.wanted * self.count
+        things = [*scene.things, *[None] * (len(wanted) - len(scene.things))]
+        best = max((self._checks_of(wanted, order) for order in permutations(things, len(wanted))), key=sum)
+        ground = [] if self.background is None else [self.background == scene.background]
+        return [len(scene.things) == len(wanted), *best, *ground]
+
+    def _checks_of(self, wanted: Sequence[Wanted], things: Sequence[Thing | None]) -> list[bool]:
+        found = [check for want, thing in zip(wanted, things, strict=True) for check in want.checks(thing)]
+        if self.place is not None or self.relation is not None:
+            known = tuple(thing for thing in things if thing is not None)
+            found.append(len(known) == len(wanted) and self._placed(known))
+        return found
 
     def _placed(self, things: tuple[Thing, ...]) -> bool:
         if self.place is not None and placed_at(things[0]) != self.place:

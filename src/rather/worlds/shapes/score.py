@@ -21,6 +21,13 @@ def obeys(demand: Demand, pixels: Image) -> bool:
     return found.blobs == 0 and demand.obeyed(found.scene)
 
 
+def checks(demand: Demand, pixels: Image) -> list[bool]:
+    """Everything asked for, one by one (see ``Demand.checks``); an object of no known shape makes the number wrong."""
+    found = read(pixels)
+    number, *others = demand.checks(found.scene)
+    return [number and found.blobs == 0, *others]
+
+
 def prompts(per_task: int) -> list[tuple[Demand, str]]:
     """Held-out demands with their captions, so many of each task, the same on every call."""
     random = np.random.Generator(np.random.PCG64(_EVALUATION))
