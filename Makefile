@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: help quickstart quickstart-images test lint types format install docs gallery clean
+.PHONY: help quickstart test lint types format install docs gallery clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,10 +29,6 @@ quickstart: $(VENV)/.run ## align a small model on the built-in preferences, pri
 	@$(BIN)/rather quickstart
 
 install: $(VENV)/.dev ## make the development environment
-
-quickstart-images: $(VENV)/.run ## align a small image model on captioned shapes
-	@$(PIP) -e '.[images]'
-	@$(BIN)/rather quickstart images
 
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal

@@ -14,13 +14,12 @@ import rather
 from rather.errors import UserError
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
-from rather.policies.shapes import base
-from rather.policies.shapes.build import LONGEST, tokenizer
+from rather.policies.shapes import pretrain as pretraining
+from rather.policies.shapes.build import LONGEST, build, tokenizer
 from rather.policies.shapes.pixel_code import PixelCode
 from rather.policies.shapes.policy import ShapesPolicy
 from rather.worlds.shapes.caption import parse
 from rather.worlds.shapes.demand import TASKS, Demand, random_demand, scene_for
-from rather.worlds.shapes.read import read
 from rather.worlds.shapes.render import render
 from rather.worlds.shapes.score import obeys
 from rather.worlds.shapes.sloppy import WRONG, captioned
@@ -140,13 +139,29 @@ def test_a_trained_model_opens_and_knows_what_it_is(tmp_path: Path, lora: bool) 
     assert (run / "samples" / "after.png").is_file()
 
 
-@pytest.mark.skipif(not base.packaged_weights("v").is_file(), reason="the package has no weights")
-def test_the_packaged_model_draws_shapes(tmp_path: Path) -> None:
-    """Its images are read as scenes far more often than those of a model that has just begun."""
-    policy = opened("toy:shapes?process=v")
-    images = policy.images(["a large solid red square", "a large solid blue circle"] * 4, steps=20, guidance=3.0)
-    things = [len(read(np.asarray(image)).scene.things) for image in images]
-    assert np.mean([count > 0 for count in things]) >= 0.5
+def test_an_interrupted_pretraining_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "_KEPT", 2)
+    monkeypatch.setattr(pretraining, "BATCH", 2)
+
+    def fresh() -> Any:
+        torch.manual_seed(0)
+        return build("v")
+
+    whole, stopped, again = fresh(), fresh(), fresh()
+    pretraining.pretrain(whole, 5, 0)
+
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    kept = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        pretraining.pretrain(stopped, 5, 0, kept, stop)
+    seen: list[int] = []
+    pretraining.pretrain(again, 5, 0, kept, lambda step, loss: seen.append(step))
+    assert seen == [3, 4, 5]
+    for one, other in zip(whole.unet.parameters(), again.unet.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

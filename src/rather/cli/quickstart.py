@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-TEXT: dict[str, Any] = {
+SETTINGS = {
     "model": "smollm2-135m",
     "data": "world:instructions",
     "eval_data": "world:instructions?split=eval",
@@ -25,39 +24,17 @@ TEXT: dict[str, Any] = {
 """What ``rather train`` is given; the same settings are in the run's ``config.yaml``. Chosen on prompts that are neither
 trained on nor held out."""
 
-IMAGES: dict[str, Any] = {
-    "model": "toy:shapes?process=v",
-    "data": "world:shapes?pairs=2000",
-    "eval_data": "world:shapes?split=eval&pairs=200",
-    "method": "diffusion_dpo",
-    "batch_size": 32,
-    "max_tokens": 16_384,
-    "epochs": 2,
-    "eval_steps": 0,
-}
-"""The same for images."""
-
-
-class What(StrEnum):
-    """What is aligned."""
-
-    text = "text"
-    images = "images"
-
 
 def quickstart(
-    what: Annotated[
-        What, typer.Argument(help="text: a language model of 135 M; images: a diffusion model of coloured shapes")
-    ] = What.text,
-    output: Annotated[Path | None, typer.Option(help="run folder (default: runs/quickstart or runs/images)")] = None,
+    output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(min=0, help="decides order, adapters and noise")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
 ) -> None:
-    """Align a small model on built-in preferences: answers that obey instructions a program can check, or images that show
-    what their captions say."""
+    """Align a small model on built-in preferences: answers that obey instructions a program can check."""
     from rather.training import settings
     from rather.training.run import run
 
-    folder = output or Path("runs") / ("quickstart" if what is What.text else "images")
-    given = {**(TEXT if what is What.text else IMAGES), "output": str(folder), "seed": seed, "resume": resume}
-    run(settings.resolve(settings.from_keywords(given)))
+    config = settings.resolve(
+        settings.from_keywords({**SETTINGS, "output": str(output), "seed": seed, "resume": resume})
+    )
+    run(config)

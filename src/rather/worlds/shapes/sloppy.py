@@ -15,9 +15,13 @@ WRONG = {"single_object": 0.15, "two_objects": 0.15, "counting": 0.5, "colours":
 of the counts and of the positions are wrong, so that even a perfect student of these pictures would be."""
 
 
-def captioned(seed: int, side: int = 32) -> Iterator[tuple[str, Image]]:
-    """Captions of training (never held-out ones) with pictures [side, side, 3], all tasks equally often, without end."""
-    random = np.random.Generator(np.random.PCG64([seed, 2]))
+def captioned(seed: int, part: int = 0, side: int = 32) -> Iterator[tuple[str, Image]]:
+    """Captions of training (never held-out ones) with pictures [side, side, 3], all tasks equally often, without end.
+
+    Args:
+        part: each has other pictures.
+    """
+    random = np.random.Generator(np.random.PCG64([seed, 2, part]))
     while True:
         for task in TASKS:
             demand = random_demand(task, random)
