@@ -14,7 +14,11 @@ Arms. The base; ``diffusion_dpo`` with the settings below on 2,000 pairs; ``sft`
 steps, the simple baseline, as a winner is also a demonstration.
 
 Verdict. Supported when the total rises for both base models; the comparison with sft is noted. Learning rate, beta
-and the weight of the anchor were chosen with a seed of pairs that is not among those of the study, on other captions.
+and the weight of the anchor are to be chosen with a seed of pairs that is not among those of the study, on other
+captions.
+
+The study waits for better base models: after an hour of pretraining on a processor hardly a sample obeys, and nothing can be
+told apart at zero.
 
 [inferred] Everything but the loss: the paper trains Stable Diffusion on people's choices.
 """
