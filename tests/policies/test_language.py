@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +173,34 @@ def test_gradient_checkpointing_changes_nothing(
         gradients.append([p.grad for p in policy.network.parameters() if p.requires_grad])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_checkpointing_of_a_share_computes_the_first_layers_again(open_tiny: Open, pairs: list[Comparison]) -> None:
+    from rather.policies.activations import decoder_layers
+
+    gradients, calls = [], []
+    for share in (1.0, 0.5, None):
+        policy = open_tiny(**({} if share is None else {"gradient_checkpointing": True, "checkpoint_share": share}))
+        layers = decoder_layers(policy.model)
+        assert len(layers) > 1
+        counted = [0] * len(layers)
+        for number, layer in enumerate(layers):
+            inside = next(module for module in layer.modules() if isinstance(module, torch.nn.Linear))
+
+            def count(*_: Any, number: int = number, seen: list[int] = counted) -> None:
+                seen[number] += 1
+
+            inside.register_forward_hook(count)
+        policy.network.train()
+        scores_of(policy, pairs).sum().backward()
+        gradients.append([p.grad for p in policy.network.parameters() if p.requires_grad])
+        calls.append(counted)
+    layers = len(calls[0])
+    first = -(-layers // 2)
+    assert calls == [[2] * layers, [2] * first + [1] * (layers - first), [1] * layers]
+    for whole, half, none in zip(*gradients, strict=True):
+        torch.testing.assert_close(half, whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(half, none, atol=1e-5, rtol=1e-5)
 
 
 def test_training_mode_has_no_dropout(open_tiny: Open, pairs: list[Comparison]) -> None:

@@ -18,6 +18,7 @@ from rather.objectives.scores import Layout, Scores
 from rather.objectives.token_weights import Weigh
 from rather.policies.activations import decoder_layers, kinds
 from rather.policies.base import Batch, Draw, Encoded
+from rather.policies.checkpointing import checkpoint_layers
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import fingerprint
 from rather.policies.forms import padded_inputs, shared_inputs
@@ -63,8 +64,7 @@ class LanguagePolicy:
         self.network: nn.Module = LanguageScorer(network, compute_dtype(settings.precision, device))
         lm = self._scorer.causal_lm
         if settings.gradient_checkpointing:
-            enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
+            checkpoint_layers(lm, settings.checkpoint_share)
         self.encoder = TextEncoder(
             tokenizer,
             template=settings.template,

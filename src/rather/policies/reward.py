@@ -23,6 +23,7 @@ from rather.errors import UserError
 from rather.objectives.embedding import EMBEDDING, GATE
 from rather.objectives.scores import Layout, Scores
 from rather.policies.base import Batch, Draw, Encoded
+from rather.policies.checkpointing import checkpoint_layers
 from rather.policies.encoders import is_encoder, load_encoder
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import fingerprint
@@ -73,8 +74,7 @@ class RewardPolicy:
         scorer = LanguageScorer(model, compute_dtype(settings.precision, next(model.parameters()).device))
         base = scorer.causal_lm
         if settings.gradient_checkpointing:
-            enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
+            checkpoint_layers(base, settings.checkpoint_share)
         self._sep: int | None = tokenizer.sep_token_id if encoder else None
         self.encoder = TextEncoder(
             tokenizer,

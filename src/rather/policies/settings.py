@@ -38,6 +38,12 @@ class PolicySettings(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in backward: less memory, more time"
     )
+    checkpoint_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a language model's layers, from the first, that --gradient-checkpointing is about",
+    )
     compile: bool = Field(
         False, description="compile each layer of a language model (torch.compile): slow first steps, then faster ones"
     )
