@@ -36,8 +36,8 @@ ABOUT = """*TRL as it comes* is `DPOTrainer` with its own defaults: bf16, gradie
 computed in every step. *TRL at its best* is the fastest we know how to make it: reference log-probabilities computed
 once, no checkpointing, the allocator tuned as `rather` tunes it, and on a GPU FlashAttention and Liger kernels where
 they are installed. Both use TRL's chunked output layer, and pad on the right. `rather` runs `rather.train` with default
-settings; *rather, checkpointing* adds `--gradient-checkpointing --checkpoint-share 0.6`. Loss (DPO, beta 0.1), AdamW,
-learning rate and seed are the same."""
+settings; *rather, checkpointing* adds `--gradient-checkpointing`. Loss (DPO, beta 0.1), AdamW, learning rate and seed
+are the same."""
 
 AGREEMENT = """Differences are the largest of any step and of any answer (of the reference's log-probability, summed over
 its tokens). In bfloat16 they are rounding: other batch shapes round otherwise. A run whose losses on real pairs or

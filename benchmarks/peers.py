@@ -32,9 +32,6 @@ LOGPS = {"bf16": (1.0, 0.02), "fp32": (0.01, 1e-4)}
 """How far the reference's log-probability of an answer may differ: nats, and a share of it."""
 
 WARMUP = 1
-LEAN = {"gradient_checkpointing": True, "checkpoint_share": 0.6}
-"""Settings of ``rather lean``: where all weights are trained the last layers' activations cost no memory at the peak."""
-
 ALIKE = 1
 """Measured steps of a synthetic case: its steps are all of one shape. For the same reason it runs half as often."""
 
@@ -102,7 +99,7 @@ def _run(
                 learning_rate=auto_learning_rate(case.lora, 0),
                 peer_batch=asked.peer_batch or case.peer_batch,
                 scoring=case.name == "full" and contender in ("rather", "trl best"),
-                settings=LEAN if contender == "rather lean" else {},
+                settings={"gradient_checkpointing": True} if contender == "rather lean" else {},
                 seed=asked.seed,
             )
             found[contender].append(runner(job))
