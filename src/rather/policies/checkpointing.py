@@ -11,8 +11,8 @@ from rather.policies.activations import decoder_layers
 def checkpoint_layers(lm: Any, share: float = 1.0) -> None:
     """Checkpoint the first ``share`` of the layers, in place; all of them where layers cannot be told apart.
 
-    Those of the last layers are used first in the backward pass, before there are gradients of the others: of all layers they
-    cost the least memory to keep.
+    Those of the last layers are used first in the backward pass, before there are gradients of the others: of all
+    layers they cost the least memory to keep.
     """
     enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
     enable({"use_reentrant": False})
