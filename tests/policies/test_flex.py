@@ -24,7 +24,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(1)
         return flex_attention(*args, **kwargs)
 
-    monkeypatch.setattr(flex, "_state", {"kernel": kernel, "failed": False})
+    monkeypatch.setattr(flex, "_state", {"kernel": kernel, "failed": False, "checked": True})
     return calls
 
 
@@ -55,7 +55,7 @@ def test_a_kernel_that_fails_is_left_after_one_warning(monkeypatch: pytest.Monke
     def broken(*args: Any, **kwargs: Any) -> torch.Tensor:
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(flex, "_state", {"kernel": broken, "failed": False})
+    monkeypatch.setattr(flex, "_state", {"kernel": broken, "failed": False, "checked": False})
     monkeypatch.setattr(flex, "usable", lambda query: not flex._state["failed"])
     mask = BlockMask.of(SIZES, causal_mask_function, torch.device("cpu"))
     with pytest.warns(UserWarning, match="no compiler"):
@@ -66,3 +66,34 @@ def test_a_kernel_that_fails_is_left_after_one_warning(monkeypatch: pytest.Monke
 
 def test_a_processor_goes_piece_by_piece() -> None:
     assert not flex.usable(torch.zeros(1, 1, 4, 16))
+
+
+@pytest.mark.parametrize("wrong", [None, "values", "gradient"])
+def test_the_first_call_is_checked(wrong: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the pieces, values and gradients; the kernel is a dense one, right or spoilt."""
+    mask = BlockMask.of(SIZES, causal_mask_function, torch.device("cpu"))
+    calls: list[int] = []
+
+    def dense(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block_mask: Any, scale: float, **_: Any
+    ) -> torch.Tensor:
+        calls.append(1)
+        at = torch.arange(q.shape[2])
+        zero = torch.zeros((), dtype=torch.long)
+        seen = torch.stack([torch.stack([block_mask.mask_mod(zero, zero, i, j) for j in at]) for i in at])
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale, enable_gqa=True)
+        if wrong == "values":
+            return out * 1.1
+        return out.detach() + 0.5 * (out - out.detach()) if wrong == "gradient" else out
+
+    monkeypatch.setattr(flex, "_state", {"kernel": dense, "failed": False, "checked": False})
+    monkeypatch.setattr(flex, "usable", lambda query: not flex._state["failed"])
+    if wrong is None:
+        attended(mask, 0, None)
+        attended(mask, 1, None)
+        assert len(calls) == 3  # one of them to check
+    else:
+        with pytest.warns(UserWarning, match="is off by"):
+            attended(mask, 0, None)
+        attended(mask, 1, None)
+        assert len(calls) == 1

@@ -16,7 +16,9 @@ from torch import Tensor
 from rather.policies.block_mask import MaskFunction, Sizes
 
 _SMALLEST = 16  # width of a head that the kernels take
-_state: dict[str, Any] = {"kernel": None, "failed": False}
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+_LOW_PRECISION = 0.05
+_state: dict[str, Any] = {"kernel": None, "failed": False, "checked": False}
 
 
 def usable(query: Tensor) -> bool:
@@ -45,6 +47,32 @@ def row_mask(sizes: Sizes, function: MaskFunction, device: torch.device) -> Any:
 
     total = int(parts.sum())
     return create_block_mask(seen, None, None, total, total, device=device)
+
+
+def agrees(ours: Callable[..., Tensor | None], known: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a first call gives the values and gradients of a known way; asked once in a process, with a warning if not.
+
+    Args:
+        ours, known: of query, key and value.
+    """
+    if _state["checked"]:
+        return not _state["failed"]
+    _state["checked"] = True
+    found = []
+    for way in (known, ours):
+        with torch.enable_grad():
+            leaves = [x.detach().clone().requires_grad_() for x in inputs]
+            out = way(*leaves)
+            if out is None:
+                return False
+            weights = torch.linspace(-1, 1, out.numel(), device=out.device, dtype=out.dtype).view_as(out)
+            found.append([out.detach(), *torch.autograd.grad((out * weights).sum(), leaves)])
+    allowed = _TOLERANCE.get(inputs[0].dtype, _LOW_PRECISION)
+    off = max(float((a - b).norm() / b.norm().clamp_min(1e-12)) for b, a in zip(*found, strict=True))
+    if not off <= allowed:
+        _state["failed"] = True
+        warnings.warn(f"FlexAttention is off by {off:.2g} here; attention goes piece by piece", stacklevel=2)
+    return not _state["failed"]
 
 
 def attend(

@@ -109,12 +109,33 @@ def attention(
         return _ordinary(module, query, key, value, attention_mask, dropout, scaling, softcap, s_aux, **kwargs)
     if dropout or kwargs.get("position_bias") is not None or kwargs.get("is_causal") is False:
         raise NotShareable("attention with dropout, a position bias or without causality")
-    if s_aux is None and flex.usable(query):
+
+    def pieces(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _by_pieces(q, k, v, attention_mask, scaling, softcap, s_aux)
+
+    def row(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
         if "row" not in attention_mask.kept:
-            attention_mask.kept["row"] = flex.row_mask(attention_mask.sizes, attention_mask.function, query.device)
-        whole = flex.attend(query, key, value, attention_mask.kept["row"], scaling, softcap)
+            attention_mask.kept["row"] = flex.row_mask(attention_mask.sizes, attention_mask.function, q.device)
+        whole = flex.attend(q, k, v, attention_mask.kept["row"], scaling, softcap)
+        return None if whole is None else whole.transpose(1, 2).contiguous()
+
+    if s_aux is None and flex.usable(query) and flex.agrees(row, pieces, (query, key, value)):
+        whole = row(query, key, value)
         if whole is not None:
-            return whole.transpose(1, 2).contiguous(), None
+            return whole, None
+    return pieces(query, key, value), None
+
+
+def _by_pieces(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: BlockMask,
+    scaling: float | None,
+    softcap: float | None,
+    s_aux: Tensor | None,
+) -> Tensor:
+    """[1, T, H, d], rectangle by rectangle."""
     by_hand = softcap is not None or s_aux is not None
     kind = query.device.type
     native = kind == "cpu" and not by_hand
@@ -141,7 +162,7 @@ def attention(
             done = _answers(answer, query.float(), key.float(), value.float(), attention_mask)
     else:
         done = _answers(answer, query, key, value, attention_mask)
-    return torch.cat([part.transpose(1, 2) for part in done], 1), None
+    return torch.cat([part.transpose(1, 2) for part in done], 1)
 
 
 def _answers(
