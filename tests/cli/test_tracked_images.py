@@ -68,9 +68,9 @@ def pixels(image: Any) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "sd3", "flux"])
 def test_an_image_is_what_the_pipeline_makes_of_its_noise(folders: dict[str, str], kind: str) -> None:
     policy = opened(folders[kind])
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, *policy.noise_shape), generator=generator).numpy()
-    (own,) = policy.images(["a cat"], seed=3, steps=3)
+    (own,) = policy.images(["a cat"], seed=0, steps=3)
     (found,) = policy.from_noise(["a cat"], noise, steps=3)
     assert np.array_equal(pixels(own), pixels(found))
     wide = np.concatenate([noise, noise], -1)

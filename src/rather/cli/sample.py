@@ -66,6 +66,8 @@ def sample(
     for name, value in of_images.items():
         if value is not None and not images:
             raise UserError("belongs to an image pipeline", where=f"--{name}", fix="leave it out, or give a pipeline")
+    if images and keep is not None:
+        raise UserError("is for texts", where="--keep", fix="of images the best and the worst are kept")
     prompts = load(data, limit=limit)
     judged_by = rewards.judge(judge)
     needed = "images" if images else "text"
@@ -79,8 +81,6 @@ def sample(
         from rather.rewards.opening import device
         from rather.sampling.tracked_images import ImageSampling, tracked_images
 
-        if keep is not None:
-            raise UserError("is for texts", where="--keep", fix="of images the best and the worst are kept")
         pipeline = open_image(
             PolicySettings.model_validate({"model": model, "image_size": image_size, "precision": "fp32"})
         )

@@ -13,7 +13,8 @@ same start noise before and after.
 Arms. The base; ``diffusion_dpo`` with the settings below on 2,000 pairs; ``sft`` on the same winners for as many
 steps, the simple baseline, as a winner is also a demonstration.
 
-Verdict. Supported when the total rises for both base models; the comparison with sft is noted. Learning rate, beta
+Verdict. Supported when the total rises for both base models, refuted when that of the diffusion model falls; the
+comparison with sft is noted. Learning rate, beta
 and the weight of the anchor are to be chosen with a seed of pairs that is not among those of the study, on other
 captions.
 
@@ -112,6 +113,8 @@ def _over_sft(process: str) -> Callable[[Results], Finding]:
 CRITERIA = (
     Criterion("diffusion", "Diffusion-DPO raises the total of the diffusion model (v)", _gain("v")),
     Criterion("flow", "it raises the total of the rectified flow", _gain("flow")),
+    Criterion("falls", "the total of the diffusion model falls",
+              lambda r: r.difference("v, diffusion_dpo", "v, base", "total").below(0.0), "refutes"),
     Criterion("single checks, diffusion", "of the diffusion model it raises the share of single checks too",
               _gain("v", SINGLE), "noted"),
     Criterion("single checks, flow", "of the rectified flow it raises the share of single checks too",
