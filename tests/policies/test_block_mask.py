@@ -66,12 +66,12 @@ SIZES = st.lists(
 @settings(max_examples=25)
 @given(sizes=SIZES, name=st.sampled_from(list(RULES)))
 def test_rectangles_are_the_rule(sizes: Sizes, name: str) -> None:
-    assert torch.equal(put_together(BlockMask.of(sizes, RULES[name], CPU))[0], dense(sizes, RULES[name]))
+    assert torch.equal(put_together(BlockMask(sizes, RULES[name], CPU))[0], dense(sizes, RULES[name]))
 
 
 @pytest.mark.parametrize("sizes", [((300, *[12] * 16),), ((100, *[200] * 8),), ((120, 40, 49), (97, 30, 60))])
 def test_few_cells_are_computed_in_vain(sizes: Sizes) -> None:
-    mask = BlockMask.of(sizes, RULES["causal"], CPU)
+    mask = BlockMask(sizes, RULES["causal"], CPU)
     found, cells = put_together(mask)
     assert cells < 2.1 * int(found.sum())  # half of a causal square is empty, though a kernel may leave it out
     assert all(pieces[0].allowed is None for pieces in mask.pieces)  # as here, where no mask is needed
@@ -79,7 +79,7 @@ def test_few_cells_are_computed_in_vain(sizes: Sizes) -> None:
 
 
 def test_additive_form_is_made_once_for_each_type() -> None:
-    piece = BlockMask.of(((3, 2, 4),), RULES["causal"], CPU).pieces[0][1]
+    piece = BlockMask(((3, 2, 4),), RULES["causal"], CPU).pieces[0][1]
     first = piece.additive(torch.float32)
     assert first is not None and piece.allowed is not None
     assert piece.additive(torch.float32) is first

@@ -41,7 +41,7 @@ def attended(mask: BlockMask, seed: int, softcap: float | None) -> torch.Tensor:
 def test_one_call_is_the_pieces(
     function: Any, softcap: float | None, uncompiled: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mask = BlockMask.of(SIZES, function, torch.device("cpu"))
+    mask = BlockMask(SIZES, function, torch.device("cpu"))
     pieces = attended(mask, 0, softcap)
     assert not uncompiled
     monkeypatch.setattr(flex, "usable", lambda query: True)
@@ -57,7 +57,7 @@ def test_a_kernel_that_fails_is_left_after_one_warning(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(flex, "_state", {"kernel": broken, "failed": False, "checked": False})
     monkeypatch.setattr(flex, "usable", lambda query: not flex._state["failed"])
-    mask = BlockMask.of(SIZES, causal_mask_function, torch.device("cpu"))
+    mask = BlockMask(SIZES, causal_mask_function, torch.device("cpu"))
     with pytest.warns(UserWarning, match="no compiler"):
         first = attended(mask, 1, None)
     again = attended(mask, 1, None)
@@ -71,7 +71,7 @@ def test_a_processor_goes_piece_by_piece() -> None:
 @pytest.mark.parametrize("wrong", [None, "values", "gradient"])
 def test_the_first_call_is_checked(wrong: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the pieces, values and gradients; the kernel is a dense one, right or spoilt."""
-    mask = BlockMask.of(SIZES, causal_mask_function, torch.device("cpu"))
+    mask = BlockMask(SIZES, causal_mask_function, torch.device("cpu"))
     calls: list[int] = []
 
     def dense(

@@ -111,6 +111,22 @@ def test_a_method_trains_a_pipeline(folders: dict[str, str], method: str, kind: 
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def run_with_a_stop(monkeypatch: pytest.MonkeyPatch, *args: Any, **settings: Any) -> None:
+    """Stopped before the fourth step, then resumed."""
+    taken = loop.Loop.step
+
+    def step(self: loop.Loop, number: int) -> loop.Step:
+        if number == 3:
+            raise KeyboardInterrupt
+        return taken(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(*args, **settings)
+    run(*args, resume=True, **settings)
+
+
 @pytest.mark.parametrize(("lora", "buckets"), [(False, False), (True, False), (True, True)])
 def test_resuming_changes_nothing(
     folders: dict[str, str], tmp_path: Path, lora: bool, buckets: bool, monkeypatch: pytest.MonkeyPatch
@@ -125,18 +141,7 @@ def test_resuming_changes_nothing(
         "eval_fraction": 0.3,
     }
     run(tmp_path / "whole", folders["sd"], **settings)
-    taken = loop.Loop.step
-
-    def step(self: loop.Loop, number: int) -> loop.Step:
-        if number == 3:
-            raise KeyboardInterrupt
-        return taken(self, number)
-
-    monkeypatch.setattr(loop.Loop, "step", step)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "again", folders["sd"], **settings)
-    monkeypatch.setattr(loop.Loop, "step", taken)
-    run(tmp_path / "again", folders["sd"], resume=True, **settings)
+    run_with_a_stop(monkeypatch, tmp_path / "again", folders["sd"], **settings)
     assert losses(tmp_path / "whole") == losses(tmp_path / "again")
     for path in (tmp_path / "whole" / "model").rglob("*.safetensors"):
         other = tmp_path / "again" / path.relative_to(tmp_path / "whole")
@@ -199,18 +204,7 @@ def test_roll_outs_are_of_the_model_as_it_was(
 
     monkeypatch.setattr(SelfRollouts, "draw", spy)
     run(tmp_path / "whole", folders["sd3"], "self_npo", **settings)
-    taken = loop.Loop.step
-
-    def step(self: loop.Loop, number: int) -> loop.Step:
-        if number == 3:
-            raise KeyboardInterrupt
-        return taken(self, number)
-
-    monkeypatch.setattr(loop.Loop, "step", step)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "again", folders["sd3"], "self_npo", **settings)
-    monkeypatch.setattr(loop.Loop, "step", taken)
-    run(tmp_path / "again", folders["sd3"], "self_npo", resume=True, **settings)
+    run_with_a_stop(monkeypatch, tmp_path / "again", folders["sd3"], "self_npo", **settings)
     assert all(torch.equal(one, other) for each in teachers for one, other in zip(each, teachers[0], strict=True))
     assert losses(tmp_path / "whole") == losses(tmp_path / "again")
     assert losses(tmp_path / "whole")[0] != losses(tmp_path / "whole")[-1]

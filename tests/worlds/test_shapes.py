@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from rather.worlds.shapes.scene import (
     UNSEEN,
     Scene,
     Thing,
+    placed_at,
     random_scene,
+    related,
     spread,
 )
 from rather.worlds.shapes.score import aesthetic, obeys, prompts, rates
@@ -192,6 +195,24 @@ def test_taste_and_another_background_do_not_mix() -> None:
         load_world("world:shapes?kind=aesthetic&mismatch=0.5")
 
 
+def written_out(demand: Demand, scene: Scene) -> bool:
+    """Whether some order of the scene's objects gives every one what is asked of it."""
+    wanted, things = demand.wanted * demand.count, scene.things
+    if len(things) != len(wanted) or demand.background not in (None, scene.background):
+        return False
+
+    def fits(want: Wanted, thing: Thing) -> bool:
+        asked = ((want.colour, thing.colour), (want.texture, thing.texture), (want.size, thing.size))
+        return want.shape == thing.shape and all(one is None or one == other for one, other in asked)
+
+    def placed(order: tuple[Thing, ...]) -> bool:
+        if demand.place is not None and placed_at(order[0]) != demand.place:
+            return False
+        return demand.relation is None or demand.relation in related(order[0], order[1])
+
+    return any(all(map(fits, wanted, order)) and placed(order) for order in permutations(things))
+
+
 def test_single_checks_are_all_right_exactly_where_the_scene_obeys() -> None:
     random = np.random.default_rng(5)
     for task in TASKS:
@@ -201,6 +222,7 @@ def test_single_checks_are_all_right_exactly_where_the_scene_obeys() -> None:
             changed = broken(demand, scene, random)
             for one in (scene, changed, random_scene(random)):
                 assert all(demand.checks(one)) == demand.obeyed(one), (demand, one)
+                assert demand.obeyed(one) == written_out(demand, one), (demand, one)
             assert len(demand.checks(scene)) == len(demand.checks(Scene(scene.background, ())))
             wrong = demand.checks(changed).count(False)
             assert 1 <= wrong <= len(demand.checks(scene))

@@ -20,7 +20,9 @@ import numpy as np
 
 from rather.data.images import SUFFIXES
 from rather.errors import UserError, nearest
-from rather.rewards.images import opened, pixels_of
+from rather.policies.clip import unit
+from rather.policies.pipelines.pixels import pixels_of
+from rather.rewards.images import opened
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -127,7 +129,7 @@ def _moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cmmd(a: np.ndarray, b: np.ndarray, sigma: float = 10.0, scale: float = 1000.0) -> float:
     """Squared maximum mean discrepancy of [n, d] and [m, d], each row scaled to length one first, times ``scale``. Pairs of
     a point with itself count, so equal sets are at 0 and the estimate is a little too large for small ones."""
-    a, b = (np.asarray(x, np.float64) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    a, b = (unit(np.asarray(x, np.float64)) for x in (a, b))
     found = _kernel(a, a, sigma) + _kernel(b, b, sigma) - 2 * _kernel(a, b, sigma)
     return max(float(scale * found), 0.0)
 

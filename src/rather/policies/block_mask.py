@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,20 +58,39 @@ class BlockMask:
 
     Attributes:
         sizes: comparisons of the row.
-        pieces: of each comparison; their queries are the row.
         function: of the layers that it is for.
-        kept: what others make of it once for all layers.
     """
 
     sizes: Sizes
-    pieces: tuple[tuple[Piece, ...], ...]
     function: MaskFunction
-    kept: dict[str, Any] = field(default_factory=dict)
+    device: torch.device
 
-    @staticmethod
-    def of(sizes: Sizes, function: MaskFunction, device: torch.device) -> BlockMask:
-        """The mask of a row in layers that mask by ``function``."""
-        return BlockMask(sizes, tuple(_pieces(function, lengths, device) for lengths in sizes), function)
+    @cached_property
+    def pieces(self) -> tuple[tuple[Piece, ...], ...]:
+        """Of each comparison; their queries are the row. Made once for all layers."""
+        return tuple(_pieces(self.function, lengths, self.device) for lengths in self.sizes)
+
+    @cached_property
+    def row(self) -> Any:
+        """torch's own mask for FlexAttention, of the whole row; made once for all layers."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        parts = torch.tensor([length for comparison in self.sizes for length in comparison])
+
+        def spread(numbers: list[int]) -> Tensor:
+            return torch.tensor(numbers).repeat_interleave(parts).to(self.device)
+
+        comparison = spread([row for row, each in enumerate(self.sizes) for _ in each])
+        branch = spread([part for each in self.sizes for part in range(len(each))])
+        spans = [torch.arange(n) + (each[0] if part else 0) for each in self.sizes for part, n in enumerate(each)]
+        logical = torch.cat(spans).to(self.device)
+
+        def seen(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+            own = (branch[kv] == 0) | (branch[kv] == branch[q])
+            return (comparison[q] == comparison[kv]) & own & self.function(batch, head, logical[q], logical[kv])
+
+        total = int(parts.sum())
+        return create_block_mask(seen, None, None, total, total, device=str(self.device))
 
 
 def _pieces(function: MaskFunction, lengths: tuple[int, ...], device: torch.device) -> tuple[Piece, ...]:

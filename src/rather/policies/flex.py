@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rather.policies.block_mask import MaskFunction, Sizes
-
 _SMALLEST = 16  # width of a head that the kernels take
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _LOW_PRECISION = 0.05
@@ -26,27 +24,6 @@ def usable(query: Tensor) -> bool:
     width = query.shape[-1]
     fits = width >= _SMALLEST and width & (width - 1) == 0
     return query.device.type == "cuda" and fits and not _state["failed"]
-
-
-def row_mask(sizes: Sizes, function: MaskFunction, device: torch.device) -> Any:
-    """torch's own block mask of the row in layers that mask by ``function``."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    lengths = [length for comparison in sizes for length in comparison]
-    parts = torch.tensor(lengths)
-    comparison = (
-        torch.tensor([row for row, each in enumerate(sizes) for _ in each]).repeat_interleave(parts).to(device)
-    )
-    branch = torch.tensor([part for each in sizes for part in range(len(each))]).repeat_interleave(parts).to(device)
-    spans = [torch.arange(n) + (each[0] if part else 0) for each in sizes for part, n in enumerate(each)]
-    logical = torch.cat(spans).to(device)
-
-    def seen(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-        own = (branch[kv] == 0) | (branch[kv] == branch[q])
-        return (comparison[q] == comparison[kv]) & own & function(batch, head, logical[q], logical[kv])
-
-    total = int(parts.sum())
-    return create_block_mask(seen, None, None, total, total, device=device)
 
 
 def agrees(ours: Callable[..., Tensor | None], known: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> bool:

@@ -84,7 +84,7 @@ def build_mask(*args: Any, mask_function: Callable[..., Tensor] | None = None, *
     if kwargs.get("use_vmap"):
         raise NotShareable("the model brings a mask of its own")
     device = kwargs.get("device", "cpu")
-    return BlockMask.of(sizes, function, torch.device(device))
+    return BlockMask(sizes, function, torch.device(device))
 
 
 def attention(
@@ -114,9 +114,7 @@ def attention(
         return _by_pieces(q, k, v, attention_mask, scaling, softcap, s_aux)
 
     def row(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
-        if "row" not in attention_mask.kept:
-            attention_mask.kept["row"] = flex.row_mask(attention_mask.sizes, attention_mask.function, q.device)
-        whole = flex.attend(q, k, v, attention_mask.kept["row"], scaling, softcap)
+        whole = flex.attend(q, k, v, attention_mask.row, scaling, softcap)
         return None if whole is None else whole.transpose(1, 2).contiguous()
 
     if s_aux is None and flex.usable(query) and flex.agrees(row, pieces, (query, key, value)):

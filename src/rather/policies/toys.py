@@ -87,20 +87,33 @@ def trained_once(network: nn.Module, name: str, train: Callable[[nn.Module], Non
 
     A cache that cannot be written costs time, not the run: the trained weights are used all the same.
     """
-    from filelock import FileLock
     from safetensors.torch import save_file
 
     path = cache_dir() / "toys" / f"{name}.safetensors"
+
+    def make() -> None:
+        train(network)
+        handle, partial = tempfile.mkstemp(prefix=f".{name}.", dir=path.parent)
+        os.close(handle)
+        save_file(network.state_dict(), partial, metadata={"format": "pt"})
+        os.replace(partial, path)
+
+    made_once(path, lambda: path.is_file() and _fill(network, path), make)
+
+
+def made_once(path: Path, there: Callable[[], bool], make: Callable[[], None]) -> None:
+    """``make`` what belongs at ``path`` of the cache, unless it is ``there``. A second process waits for the first.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    from filelock import FileLock
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if path.is_file() and _fill(network, path):
-                return
-            train(network)
-            handle, partial = tempfile.mkstemp(prefix=f".{name}.", dir=path.parent)
-            os.close(handle)
-            save_file(network.state_dict(), partial, metadata={"format": "pt"})
-            os.replace(partial, path)
+            if not there():
+                make()
     except OSError as error:
         raise UserError(
             f"the cache cannot be written: {error}", where=str(path), fix="set RATHER_CACHE to a writable folder"

@@ -5,7 +5,6 @@ Both draw each caption from the same noise, so an image of one is judged against
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,16 +45,14 @@ def draw(policy: Any, captions: Sequence[str], seed: int, advance: Any) -> list[
     """PNG files, one for each caption; for the same captions and seed from the same noise, whatever the weights."""
     import torch
 
+    from rather.policies.pipelines.pixels import png
     from rather.training.references import scoring_mode
 
-    found = []
+    found: list[bytes] = []
     with torch.no_grad(), scoring_mode(policy.network):
         for start in range(0, len(captions), TOGETHER):
             some = captions[start : start + TOGETHER]
-            for image in policy.images(some, seed=seed + start):
-                buffer = io.BytesIO()
-                image.save(buffer, format="PNG")
-                found.append(buffer.getvalue())
+            found += map(png, policy.images(some, seed=seed + start))
             advance(len(some))
     return found
 

@@ -64,6 +64,7 @@ class ShapesChecker(ImageJudge):
         Raises:
             UserError: the caption is none of the world's, or an image is not of its size.
         """
+        from rather.policies.pipelines.pixels import pixels_of
         from rather.worlds.shapes.caption import parse
         from rather.worlds.shapes.score import obeys
 
@@ -78,8 +79,3 @@ class ShapesChecker(ImageJudge):
             return np.array([obeys(demand, pixels_of(image)) for image in opened(responses, self.name)], float)
         except ValueError as error:  # of the size
             raise UserError(str(error), where=self.name, fix="give images as the world draws them") from None
-
-
-def pixels_of(image: Any) -> np.ndarray:
-    """[height, width, 3] uint8 of a PIL image in RGB."""
-    return np.asarray(image, np.uint8)

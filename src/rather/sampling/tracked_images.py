@@ -7,7 +7,6 @@ both noises. A noise is a function of the seed, the caption and the image's numb
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from rather.data.types import Comparison, Edge
 from rather.objectives.scores import stable_key
 from rather.policies.counter_random import normals
 from rather.policies.pipelines import stored_noise
+from rather.policies.pipelines.pixels import png
 
 _NOISE = 2  # stream of the generator
 
@@ -125,7 +125,7 @@ def _make(
     """The files of one pair, and what its row says; or the reason why there is none."""
     noise = start_noise(caption, policy.noise_shape, settings)
     images = policy.from_noise([caption] * settings.n, noise, settings.steps, settings.guidance)
-    pictures = [_png(image) for image in images]
+    pictures = [png(image) for image in images]
     scores = np.asarray(score(caption, pictures), np.float64)
     best, worst = int(scores.argmax()), int(scores.argmin())
     if scores[best] == scores[worst]:
@@ -142,9 +142,3 @@ def _make(
         "scores": [float(scores[best]), float(scores[worst])],
         "extras": {"noise": f"{folder.name}/{name}.safetensors"},
     }
-
-
-def _png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -18,15 +18,8 @@ FLUX_GUIDANCE = 3.5
 """Guidance scale that guidance-distilled models are told in training, as diffusers' own training scripts do."""
 
 
-class StableDiffusion:
-    """Stable Diffusion 1 and 2: a UNet that sees the states of one text encoder."""
-
-    component = "unet"
-
-    def texts(self, pipeline: Any, captions: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-        """What the denoiser sees of captions, [n, ...] each."""
-        states, _ = pipeline.encode_prompt(list(captions), device, 1, False)
-        return {"states": states}
+class _Direct:
+    """A family whose pipeline takes guidance and start latents as they are."""
 
     def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
         """What the pipeline is told when it makes so many images; ``guidance`` is the scale, its own when left out."""
@@ -35,6 +28,17 @@ class StableDiffusion:
     def start(self, noise: Tensor) -> Tensor:
         """``noise`` [R, C, H, W] as the pipeline's own call takes latents to start from."""
         return noise
+
+
+class StableDiffusion(_Direct):
+    """Stable Diffusion 1 and 2: a UNet that sees the states of one text encoder."""
+
+    component = "unet"
+
+    def texts(self, pipeline: Any, captions: Sequence[str], device: torch.device) -> dict[str, Tensor]:
+        """What the denoiser sees of captions, [n, ...] each."""
+        states, _ = pipeline.encode_prompt(list(captions), device, 1, False)
+        return {"states": states}
 
     def predict(
         self,
@@ -71,7 +75,7 @@ class StableDiffusionXL(StableDiffusion):
         )[0]
 
 
-class StableDiffusion3:
+class StableDiffusion3(_Direct):
     """A transformer of velocities; it is told 1000 sigma as its time."""
 
     component = "transformer"
@@ -82,12 +86,6 @@ class StableDiffusion3:
             some, some, some, device=device, do_classifier_free_guidance=False
         )
         return {"states": states, "pooled": pooled}
-
-    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
-        return _scale(guidance)
-
-    def start(self, noise: Tensor) -> Tensor:
-        return noise
 
     def predict(
         self,
@@ -150,6 +148,15 @@ class Flux:
         )[0]
         squares = found.view(rows, height // 2, width // 2, channels, 2, 2)
         return squares.permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """Those that a pipeline has, by name."""
+    return {
+        name: part
+        for name, part in pipeline.components.items()
+        if name.startswith("text_encoder") and part is not None
+    }
 
 
 def _scale(guidance: float | None) -> dict[str, Any]:

@@ -93,3 +93,15 @@ def _opened(source: bytes | str) -> Iterator[Any]:
         raise Refused("missing-file", f"there is no image {name}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Refused("not-an-image", f"{name} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def pixels_of(image: Any) -> np.ndarray:
+    """[height, width, 3] uint8 of a PIL image in RGB."""
+    return np.asarray(image, np.uint8)
+
+
+def png(image: Any) -> bytes:
+    """The file of a PIL image."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -28,7 +28,7 @@ from rather.policies.encoding_report import EncodingReport
 from rather.policies.fingerprint import network_fingerprint
 from rather.policies.noising import DenoisingDraw, normal_numbers
 from rather.policies.pipelines import stored_noise
-from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.architectures import Architecture, text_encoders
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
 from rather.policies.pipelines.frozen import hold
@@ -68,7 +68,7 @@ class PipelinePolicy(DenoisingPolicy):
         name: str,
         adapters: Path | None = None,
     ) -> None:
-        network = getattr(pipeline, architecture.component)
+        network, settings = getattr(pipeline, architecture.component), self.suited(settings)
         super().__init__(network, schedule)
         self.kind = "flow" if schedule.prediction == "flow" else "diffusion"
         self.pipeline, self.architecture, self.settings, self.name = pipeline, architecture, settings, name
@@ -85,12 +85,10 @@ class PipelinePolicy(DenoisingPolicy):
             network.enable_gradient_checkpointing()
         device = next(network.parameters()).device
         self.dtype = compute_dtype(settings.precision, device)
-        texts = [
-            part for key, part in pipeline.components.items() if key.startswith("text_encoder") and part is not None
-        ]
         self._latents = Store("latents", network_fingerprint(pipeline.vae, dict(pipeline.vae.config)))
         self._texts = Store(
-            "texts", content_key(*[network_fingerprint(part) for part in texts], type(pipeline).__name__)
+            "texts",
+            content_key(*map(network_fingerprint, text_encoders(pipeline).values()), type(pipeline).__name__),
         )
         told = [
             self.shapes,
@@ -102,6 +100,11 @@ class PipelinePolicy(DenoisingPolicy):
         self._fingerprint = network_fingerprint(network, *told, self._texts.folder.name)
         if hasattr(network, "peft_config") and self.dtype != torch.float32:
             hold(network, self.dtype)
+
+    @staticmethod
+    def suited(settings: PolicySettings) -> PolicySettings:
+        """The settings with what is best for this kind of policy in the place of what is left open."""
+        return settings
 
     def _adapt(self, adapters: Path | None) -> None:
         settings, network = self.settings, self.network
@@ -208,8 +211,7 @@ class PipelinePolicy(DenoisingPolicy):
 
     @torch.no_grad()
     def _encode_texts(self, captions: Sequence[str]) -> list[dict[str, Tensor]]:
-        parts = [part for key, part in self.pipeline.components.items() if key.startswith("text_encoder")]
-        with _on_accelerator(*[part for part in parts if part is not None]) as device:
+        with _on_accelerator(*text_encoders(self.pipeline).values()) as device:
             found = self.architecture.texts(self.pipeline, captions, device)
         return [{name: rows[number] for name, rows in found.items()} for number in range(len(captions))]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from rather.errors import UserError
 from rather.paths import cache_dir
 from rather.policies.pipelines.files import is_pipeline
 from rather.policies.shapes.processes import Process
+from rather.policies.toys import made_once
 from rather.worlds.query import QueryOptions, read_options, split_query
 
 _VERSION = 1  # of the base models; raise it when their pretraining changes
@@ -36,21 +36,12 @@ def base_folder(name: str) -> Path:
     Raises:
         UserError: an unknown option, or a cache that cannot be written.
     """
-    from filelock import FileLock
-
     options = read_options(ShapesModelOptions, split_query(name.removeprefix("toy:"), name)[1], name)
     steps = options.steps or STEPS[options.process]
     folder = cache_dir() / "toys" / f"shapes-{options.process}-v{_VERSION}-seed{options.seed}-steps{steps}"
     if is_pipeline(folder):
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not is_pipeline(folder):
-                _make(options.process, steps, options.seed, folder)
-    except OSError as error:
-        fix = "set RATHER_CACHE to a writable folder"
-        raise UserError(f"the cache cannot be written: {error}", where=str(folder), fix=fix) from error
+    made_once(folder, lambda: is_pipeline(folder), lambda: _make(options.process, steps, options.seed, folder))
     return folder
 
 

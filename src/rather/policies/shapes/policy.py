@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-from rather.policies.pipelines.architectures import Architecture
+from rather.policies.pipelines.pixels import pixels_of
 from rather.policies.pipelines.policy import PipelinePolicy
-from rather.policies.schedule import NoiseSchedule
 from rather.policies.settings import PolicySettings
 from rather.worlds.shapes.demand import TASKS, Demand
 from rather.worlds.shapes.picture import sheet
@@ -30,29 +28,21 @@ class ShapesPolicy(PipelinePolicy):
         per_task: held-out captions of each of the six tasks that samples are checked for.
     """
 
-    def __init__(
-        self,
-        pipeline: Any,
-        architecture: Architecture,
-        schedule: NoiseSchedule,
-        settings: PolicySettings,
-        name: str,
-        adapters: Path | None = None,
-    ) -> None:
+    per_task = 50
+
+    @staticmethod
+    def suited(settings: PolicySettings) -> PolicySettings:
         # So small a network gains nothing from bfloat16: its products take less time than the casts.
         precision = "fp32" if settings.precision == "auto" else settings.precision
-        told = settings.model_copy(update={"image_size": settings.image_size or SIDE, "precision": precision})
-        super().__init__(pipeline, architecture, schedule, told, name, adapters)
-        self.per_task = 50
+        return settings.model_copy(update={"image_size": settings.image_size or SIDE, "precision": precision})
 
     def check(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Which samples for held-out captions show what was asked for: ``pass_rate`` of all six tasks; everything that was
         asked for, one by one; and samples by task."""
         demands, _, images = self._judged(self.per_task)
-        passed = np.array([obeys(demand, image) for demand, image in zip(demands, images, strict=True)])
-        tasks = np.array([demand.task for demand in demands])
-        single = [check for demand, image in zip(demands, images, strict=True) for check in checks(demand, image)]
-        return {"pass_rate": passed, "single checks": np.array(single)} | {
+        found = [checks(demand, image) for demand, image in zip(demands, images, strict=True)]
+        passed, tasks = np.array([all(each) for each in found]), np.array([demand.task for demand in demands])
+        return {"pass_rate": passed, "single checks": np.concatenate(found)} | {
             task.replace("_", " "): passed[tasks == task] for task in TASKS
         }
 
@@ -67,8 +57,4 @@ class ShapesPolicy(PipelinePolicy):
         asked = prompts(per_task)
         captions = [caption for _, caption in asked]
         made = self.images(captions, steps=STEPS, guidance=GUIDANCE)
-        return [demand for demand, _ in asked], captions, [_pixels(image) for image in made]
-
-
-def _pixels(image: Any) -> Image:
-    return np.asarray(image.convert("RGB"))
+        return [demand for demand, _ in asked], captions, [pixels_of(image) for image in made]

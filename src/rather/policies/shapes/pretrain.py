@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rather.policies.pipelines.architectures import ARCHITECTURES
+from rather.data.parts import write_whole
+from rather.policies.pipelines.architectures import ARCHITECTURES, text_encoders
 from rather.policies.pipelines.noise import schedule_of
 from rather.worlds.shapes.sloppy import captioned
 
@@ -38,7 +38,8 @@ def pretrain(
     """
     kind = type(pipeline).__name__
     architecture, schedule = ARCHITECTURES[kind](), schedule_of(pipeline, kind, "toy:shapes")
-    denoiser, parts = getattr(pipeline, architecture.component), trained_parts(pipeline)
+    denoiser = getattr(pipeline, architecture.component)
+    parts = {**text_encoders(pipeline), architecture.component: denoiser}
     device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or "cpu"
     for part in parts.values():
         part.to(device).train().requires_grad_(True)
@@ -69,12 +70,6 @@ def pretrain(
             weight.copy_(averages[name])
     for part in parts.values():
         part.cpu().eval().requires_grad_(False)
-
-
-def trained_parts(pipeline: Any) -> dict[str, nn.Module]:
-    """Text encoders and denoiser, by name."""
-    named = ("unet", "transformer", "text_encoder")
-    return {name: part for name, part in pipeline.components.items() if name.startswith(named) and part is not None}
 
 
 def _shape(done: float) -> float:
@@ -110,17 +105,14 @@ def _write(
     optimizer: torch.optim.Optimizer,
     done: int,
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {f"weight/{name}": weight.detach() for name, weight in weights.items()}
     tensors |= {f"average/{name}": average for name, average in averages.items()}
     for name, weight in weights.items():
         tensors |= {f"{key}/{name}": value for key, value in optimizer.state[weight].items()}
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(
-        {name: x.cpu().contiguous().clone() for name, x in tensors.items()}, partial, metadata={"done": str(done)}
-    )
-    os.replace(partial, path)
+    held = {name: x.cpu().contiguous() for name, x in tensors.items()}
+    write_whole(path, save(held, metadata={"done": str(done)}))
 
 
 def _read(
