@@ -46,6 +46,7 @@ def open_image(settings: PolicySettings) -> PipelinePolicy:
         adapters, name = folder, str(json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))["base"])
         folder = Path(name).expanduser()
     if name.startswith("toy:"):
+        _diffusers(name)
         from rather.policies.shapes.base import base_folder
 
         folder = base_folder(name)
@@ -59,23 +60,18 @@ def open_image(settings: PolicySettings) -> PipelinePolicy:
 def _policy_of(pipeline: Any) -> type[PipelinePolicy]:
     """A pipeline of the world of shapes has a policy that knows the truth about its samples."""
     from rather.policies.pipelines.policy import PipelinePolicy
-    from rather.policies.shapes.pixel_code import PixelCode
+    from rather.policies.shapes.autoencoder import ShapesAutoencoder
     from rather.policies.shapes.policy import ShapesPolicy
 
-    return ShapesPolicy if isinstance(pipeline.vae, PixelCode) else PipelinePolicy
+    return ShapesPolicy if isinstance(pipeline.vae, ShapesAutoencoder) else PipelinePolicy
 
 
 def load(name: str, folder: Path) -> tuple[Any, str]:
     """The pipeline in float32 on the CPU, and its class's name."""
-    try:
-        import diffusers
-    except ImportError:
-        raise UserError(
-            "image pipelines need diffusers", where=f"--model {name}", fix="pip install 'rather[images]'"
-        ) from None
+    diffusers = _diffusers(name)
     from diffusers.utils import logging
 
-    import rather.policies.shapes.pixel_code  # noqa: F401  # diffusers loads a part of ours only where it is imported
+    import rather.policies.shapes.autoencoder  # noqa: F401  # diffusers loads a part of ours only where it is imported
 
     logging.disable_progress_bar()
     index = _index(name, folder)
@@ -100,6 +96,16 @@ def load(name: str, folder: Path) -> tuple[Any, str]:
         raise UserError(what, where=name, fix=fix) from error
     found.set_progress_bar_config(disable=True)
     return found, kind
+
+
+def _diffusers(name: str) -> Any:
+    try:
+        import diffusers
+    except ImportError:
+        raise UserError(
+            "image pipelines need diffusers", where=f"--model {name}", fix="pip install 'rather[images]'"
+        ) from None
+    return diffusers
 
 
 @contextmanager

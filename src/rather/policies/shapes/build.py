@@ -4,49 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from rather.policies.shapes.pixel_code import PixelCode
+from rather.policies.shapes.autoencoder import ShapesAutoencoder
 from rather.policies.shapes.processes import Process
 from rather.worlds.shapes.words import WORDS
 
+WIDTH = 128
+"""Of text encoders."""
 LONGEST = 24
 """Tokens of a caption, with the two at its ends; the longest caption has 21."""
 
 
-def build(process: Process) -> Any:
+def build(process: Process, autoencoder: ShapesAutoencoder) -> Any:
     """A pipeline of 32 x 32 pixels, of the family of Stable Diffusion 1 or of FLUX."""
-    return _flux() if process == "flow" else _stable_diffusion("epsilon" if process == "epsilon" else "v_prediction")
+    if process == "flow":
+        return _flux(autoencoder)
+    return _stable_diffusion("epsilon" if process == "epsilon" else "v_prediction", autoencoder)
 
 
-def _stable_diffusion(prediction: str) -> Any:
+def _stable_diffusion(prediction: str, autoencoder: ShapesAutoencoder) -> Any:
     import diffusers
 
     found: Any = diffusers
     unet = found.UNet2DConditionModel(
-        sample_size=16,
+        sample_size=8,
         in_channels=12,
         out_channels=12,
-        block_out_channels=(32, 64, 128),
+        block_out_channels=(64, 128),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=128,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
+        # All of the caption beside the timestep, and not only what positions ask for.
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
     )
-    # At the last timestep nothing is left of the image, so that a sample's brightness is its own. Estimates of pixels are
-    # cut to their range (by thresholding: the pipeline switches clip_sample off).
+    # Where v is predicted, nothing is left of the image at the last timestep, so that a sample's background is its own. A
+    # network that predicts noise could not tell an image from there: it has the schedule of Stable Diffusion 1.
+    betas = (
+        {"beta_schedule": "squaredcos_cap_v2"}
+        if prediction == "v_prediction"
+        else {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    )
     scheduler = found.DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2",
+        **betas,
         clip_sample=False,
         steps_offset=1,
-        thresholding=True,
-        sample_max_value=1.0,
         timestep_spacing="trailing",
         prediction_type=prediction,
     )
     return found.StableDiffusionPipeline(
-        vae=PixelCode(),
-        text_encoder=_clip(2),
+        vae=autoencoder,
+        text_encoder=_clip(),
         tokenizer=tokenizer(),
         unet=unet,
         scheduler=scheduler,
@@ -56,7 +66,7 @@ def _stable_diffusion(prediction: str) -> Any:
     )
 
 
-def _flux() -> Any:
+def _flux(autoencoder: ShapesAutoencoder) -> Any:
     import diffusers
     from transformers import T5Config, T5EncoderModel
 
@@ -68,20 +78,20 @@ def _flux() -> Any:
         num_single_layers=4,
         attention_head_dim=32,
         num_attention_heads=4,
-        joint_attention_dim=128,
-        pooled_projection_dim=64,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
         axes_dims_rope=(8, 12, 12),
         guidance_embeds=False,
     )
     encoder = T5EncoderModel(
         T5Config(
-            vocab_size=len(tokenizer()), d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4, dropout_rate=0
+            vocab_size=len(tokenizer()), d_model=WIDTH, d_kv=32, d_ff=256, num_layers=2, num_heads=4, dropout_rate=0
         )
     )
     return found.FluxPipeline(
         scheduler=found.FlowMatchEulerDiscreteScheduler(),
-        vae=PixelCode(),
-        text_encoder=_clip(1, width=64),
+        vae=autoencoder,
+        text_encoder=_clip(),
         tokenizer=tokenizer(),
         text_encoder_2=encoder,
         tokenizer_2=tokenizer(),
@@ -89,19 +99,19 @@ def _flux() -> Any:
     )
 
 
-def _clip(layers: int, width: int = 128) -> Any:
+def _clip() -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     words = tokenizer()
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(words),
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=layers,
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=LONGEST,
-            projection_dim=width,
+            projection_dim=WIDTH,
             bos_token_id=words.bos_token_id,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,

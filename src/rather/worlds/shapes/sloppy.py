@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rather.worlds.shapes.demand import OPENINGS, TASKS, random_demand, scene_for
+from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand, scene_for
 from rather.worlds.shapes.pairs import broken
 from rather.worlds.shapes.render import Image, render
 
@@ -21,11 +21,21 @@ def captioned(seed: int, part: int = 0, side: int = 32) -> Iterator[tuple[str, I
     Args:
         part: each has other pictures.
     """
+    for demand, caption, random in _demands(seed, part):
+        scene = scene_for(demand, random)
+        if random.random() < WRONG[demand.task]:
+            scene = broken(demand, scene, random)
+        yield caption, render(scene, side)
+
+
+def captions(seed: int, part: int = 0) -> Iterator[str]:
+    """Captions of training without pictures, all tasks equally often, without end."""
+    return (caption for _, caption, _ in _demands(seed, part))
+
+
+def _demands(seed: int, part: int) -> Iterator[tuple[Demand, str, np.random.Generator]]:
     random = np.random.Generator(np.random.PCG64([seed, 2, part]))
     while True:
         for task in TASKS:
             demand = random_demand(task, random)
-            scene = scene_for(demand, random)
-            if random.random() < WRONG[task]:
-                scene = broken(demand, scene, random)
-            yield demand.caption(int(random.integers(len(OPENINGS)))), render(scene, side)
+            yield demand, demand.caption(int(random.integers(len(OPENINGS)))), random
