@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-SETTINGS = {
+TEXT: dict[str, Any] = {
     "model": "smollm2-135m",
     "data": "world:instructions",
     "eval_data": "world:instructions?split=eval",
@@ -24,17 +25,44 @@ SETTINGS = {
 """What ``rather train`` is given; the same settings are in the run's ``config.yaml``. Chosen on prompts that are neither
 trained on nor held out."""
 
+IMAGES: dict[str, Any] = {
+    "model": "toy:shapes?process=v",
+    "data": "world:shapes?pairs=2000",
+    "eval_data": "world:shapes?split=eval&pairs=200",
+    "method": "diffusion_dpo",
+    "beta": 1000.0,
+    "learning_rate": 1e-4,
+    "batch_size": 32,
+    "max_tokens": 4096,
+    "epochs": 2,
+    "eval_steps": 0,
+}
+"""The same for images."""
+
+
+class What(StrEnum):
+    """What is aligned."""
+
+    text = "text"
+    images = "images"
+
 
 def quickstart(
-    output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
+    what: Annotated[
+        What,
+        typer.Argument(help="text: a language model of 135 M; images: a small diffusion model of coloured shapes"),
+    ] = What.text,
+    output: Annotated[
+        Path | None, typer.Option(help="run folder (default: runs/quickstart, runs/quickstart-images)")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="decides order, adapters and noise")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
 ) -> None:
-    """Align a small model on built-in preferences: answers that obey instructions a program can check."""
+    """Align a small model on built-in preferences: answers that obey instructions, or images that show what their captions
+    ask for. A program checks both."""
     from rather.training import settings
     from rather.training.run import run
 
-    config = settings.resolve(
-        settings.from_keywords({**SETTINGS, "output": str(output), "seed": seed, "resume": resume})
-    )
-    run(config)
+    given, name = (TEXT, "quickstart") if what is What.text else (IMAGES, "quickstart-images")
+    folder = output or Path("runs") / name
+    run(settings.resolve(settings.from_keywords({**given, "output": str(folder), "seed": seed, "resume": resume})))

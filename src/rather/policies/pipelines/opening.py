@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from rather.policies.models import hub_may_answer
 from rather.policies.pipelines.architectures import ARCHITECTURES
 from rather.policies.pipelines.files import ADAPTERS, PIPELINE
 from rather.policies.pipelines.noise import schedule_of
+from rather.policies.pipelines.quiet import quiet
 from rather.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def load(name: str, folder: Path) -> tuple[Any, str]:
         raise UserError(f"the pipeline has no {missing[0]}", where=name, fix="save it whole, with save_pretrained")
     try:
         none = {part: None for part in _OPTIONAL[kind] if not index.get(part) or index[part][0] is None}
-        with _quiet("rather." in json.dumps(index)):
+        with quiet("rather." in json.dumps(index)):
             found = getattr(diffusers, kind).from_pretrained(name, dtype=torch.float32, use_safetensors=True, **none)
     except (OSError, ValueError) as error:
         what = f"the pipeline cannot be loaded: {str(error).splitlines()[0]}"
@@ -106,20 +105,6 @@ def _diffusers(name: str) -> Any:
             "image pipelines need diffusers", where=f"--model {name}", fix="pip install 'rather[images]'"
         ) from None
     return diffusers
-
-
-@contextmanager
-def _quiet(own: bool) -> Iterator[None]:
-    """Without the warning that a part of our own is none of diffusers' classes."""
-    from diffusers.utils import logging
-
-    before = logging.get_verbosity()
-    if own:
-        logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def _index(name: str, folder: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
 from rather.policies.pipelines.frozen import hold
 from rather.policies.pipelines.pixels import Framed, framed, shape_of
+from rather.policies.pipelines.quiet import quiet
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
 from rather.policies.schedule import NoiseSchedule
@@ -282,7 +283,8 @@ class PipelinePolicy(DenoisingPolicy):
         folder.mkdir(parents=True, exist_ok=True)
         if not hasattr(network, "peft_config"):
             setattr(self.pipeline, self.architecture.component, network)
-            self.pipeline.save_pretrained(str(folder), safe_serialization=True)
+            with quiet():
+                self.pipeline.save_pretrained(str(folder), safe_serialization=True)
             return
         from diffusers.utils import convert_state_dict_to_diffusers
         from peft.utils import get_peft_model_state_dict

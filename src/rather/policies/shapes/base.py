@@ -35,6 +35,7 @@ def base_folder(name: str) -> Path:
     Raises:
         UserError: an unknown option, or a cache that cannot be written.
     """
+    from rather.policies.pipelines.quiet import quiet
     from rather.policies.shapes import weights
 
     options = read_options(ShapesModelOptions, split_query(name.removeprefix("toy:"), name)[1], name)
@@ -45,7 +46,8 @@ def base_folder(name: str) -> Path:
         kept = folder.with_name(f"{folder.name}.training")
         pipeline = weights.base(options.process, steps, options.seed, kept)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as partial:
-            pipeline.save_pretrained(str(Path(partial) / "pipeline"), safe_serialization=True)
+            with quiet():
+                pipeline.save_pretrained(str(Path(partial) / "pipeline"), safe_serialization=True)
             os.replace(Path(partial) / "pipeline", folder)
         kept.unlink(missing_ok=True)
 

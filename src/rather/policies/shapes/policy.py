@@ -18,7 +18,6 @@ from rather.worlds.shapes.score import checks, obeys, prompts
 SIDE = 32
 """Of the images that base models are trained on."""
 GUIDANCE, STEPS = 3.0, 20
-_SHOWN = 4  # samples of each task that are drawn
 
 
 class ShapesPolicy(PipelinePolicy):
@@ -26,9 +25,13 @@ class ShapesPolicy(PipelinePolicy):
 
     Attributes:
         per_task: held-out captions of each of the six tasks that samples are checked for.
+        drawn: those of each task that a sheet shows.
+        noise_seed: of the noise that checked samples start from.
     """
 
     per_task = 50
+    drawn = 4
+    noise_seed = 0
 
     @staticmethod
     def suited(settings: PolicySettings) -> PolicySettings:
@@ -48,7 +51,7 @@ class ShapesPolicy(PipelinePolicy):
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """A sheet of samples with their captions; returns what it shows, in one sentence."""
-        demands, captions, images = self._judged(_SHOWN)
+        demands, captions, images = self._judged(self.drawn)
         right = [obeys(demand, image) for demand, image in zip(demands, images, strict=True)]
         sheet(captions, images, right, path)
         return f"{len(images)} samples for held-out captions; a solid green frame: the image shows what was asked for"
@@ -56,5 +59,5 @@ class ShapesPolicy(PipelinePolicy):
     def _judged(self, per_task: int) -> tuple[list[Demand], list[str], list[Image]]:
         asked = prompts(per_task)
         captions = [caption for _, caption in asked]
-        made = self.images(captions, steps=STEPS, guidance=GUIDANCE)
+        made = self.images(captions, self.noise_seed, STEPS, GUIDANCE)
         return [demand for demand, _ in asked], captions, [pixels_of(image) for image in made]

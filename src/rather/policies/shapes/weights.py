@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rather.data.parts import write_whole
 from rather.paths import cache_dir
 from rather.policies.pipelines.architectures import ARCHITECTURES, text_encoders
+from rather.policies.pipelines.quiet import quiet
 from rather.policies.shapes.autoencoder import RATE, ShapesAutoencoder, loss
 from rather.policies.shapes.build import build
 from rather.policies.shapes.fit import Progress, fit
@@ -52,7 +53,7 @@ def base(process: Process, steps: int, seed: int, kept: Path) -> Any:
     """
     from safetensors.torch import load_file
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         pipeline = build(process, autoencoder())
     if (steps, seed) == (STEPS, 0) and packaged(process).is_file():

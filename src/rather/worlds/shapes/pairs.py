@@ -41,8 +41,9 @@ def load_query(values: dict[str, str], where: str) -> list[Comparison]:
 def load_pairs(options: ShapesOptions) -> list[Comparison]:
     """Comparisons with a caption and two images as PNG, chosen first.
 
-    Held-out pairs have clean labels, and captions with combinations that training captions lack. ``extras`` hold
-    ``flipped``, ``task`` and ``mismatched``.
+    Held-out pairs have clean labels, and captions with combinations that training captions lack. ``scores`` are true
+    also where the label is flipped: the share of single things asked for that an image shows, or how pleasing it is.
+    ``extras`` hold ``flipped``, ``task`` and ``mismatched``.
 
     Raises:
         UserError: ``mismatch`` together with ``aesthetic``.
@@ -74,11 +75,16 @@ def load_pairs(options: ShapesOptions) -> list[Comparison]:
                 prompt=demand.caption(int(random.integers(len(OPENINGS)))),
                 responses=tuple(to_png(render(scene, side)) for scene in ends),
                 edges=(Edge(0, 1),),
+                scores=tuple(_score(options.kind, demand, scene, side) for scene in ends),
                 extras={"flipped": wrong, "task": task, "mismatched": unseen},
                 source=Source("world:shapes", row + 1),
             )
         )
     return rows
+
+
+def _score(kind: str, demand: Demand, scene: Scene, side: int) -> float:
+    return aesthetic(render(scene, side)) if kind == "aesthetic" else float(np.mean(demand.checks(scene)))
 
 
 def broken(demand: Demand, scene: Scene, random: np.random.Generator) -> Scene:
