@@ -23,7 +23,7 @@ study, on other captions.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -34,6 +34,8 @@ from rather.worlds.shapes.demand import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rather.data.types import Comparison
 
 ARMS = ("diffusion_dpo", "sft")
 SINGLE = "single checks"
@@ -81,8 +83,15 @@ def pairs_of(settings: Settings, seed: int) -> str:
     return f"world:shapes?pairs={settings.pairs}&seed={_PAIRS_SEED + seed}"
 
 
-def trained(settings: Settings, process: str, seed: int, method: str, own: Mapping[str, Any]) -> dict[str, float]:
-    """Rates after training by a method with options of its own."""
+def trained(
+    settings: Settings,
+    process: str,
+    seed: int,
+    method: str,
+    own: Mapping[str, Any],
+    data: str | Sequence[Comparison] | None = None,
+) -> dict[str, float]:
+    """Rates after training by a method with options of its own, on the study's pairs or on other data."""
     import rather
 
     policy = opened(settings, process, seed)
@@ -90,7 +99,7 @@ def trained(settings: Settings, process: str, seed: int, method: str, own: Mappi
     with tempfile.TemporaryDirectory() as folder:
         rather.train(
             model=policy,
-            data=pairs_of(settings, seed),
+            data=pairs_of(settings, seed) if data is None else data,
             eval_fraction=0.0,
             method=method,
             epochs=settings.epochs,
@@ -136,18 +145,24 @@ CRITERIA = (
 
 
 def plot(r: Results, figure: Figure) -> None:
-    names = [SINGLE, "total", *(task.replace("_", " ") for task in TASKS)]
     for axes, process in zip(figure.subplots(1, len(r.settings.processes), sharey=True, squeeze=False)[0],
                              r.settings.processes, strict=True):  # fmt: skip
-        for number, arm in enumerate(("base", *ARMS)):
-            means = [r.mean(f"{process}, {arm}", name) for name in names]
-            places = [place + (number - 1) * 0.27 for place in range(len(names))]
-            spread = [[m.mean - m.low for m in means], [m.high - m.mean for m in means]]
-            axes.bar(places, [m.mean for m in means], 0.25, yerr=spread, label=arm, color=f"C{number}")
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        bars(r, axes, {arm: f"{process}, {arm}" for arm in ("base", *ARMS)})
         axes.set(title={"v": "diffusion, v prediction", "flow": "rectified flow"}.get(process, process))
     figure.axes[0].set(ylabel="share of images that obey")
     figure.axes[0].legend()
+
+
+def bars(r: Results, axes: Any, cells: Mapping[str, str]) -> None:
+    """Means with intervals of all metrics; a group of bars for each, in it a bar for each arm, named by its label."""
+    names = [SINGLE, "total", *(task.replace("_", " ") for task in TASKS)]
+    width = 0.85 / len(cells)
+    for number, (label, cell) in enumerate(cells.items()):
+        means = [r.mean(cell, name) for name in names]
+        places = [place + (number - (len(cells) - 1) / 2) * width for place in range(len(names))]
+        spread = [[m.mean - m.low for m in means], [m.high - m.mean for m in means]]
+        axes.bar(places, [m.mean for m in means], 0.9 * width, yerr=spread, label=label, color=f"C{number}")
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
 
 
 STUDY = Study(

@@ -28,7 +28,6 @@ from pydantic import Field
 from rather.studies import shapes
 from rather.studies.base import Criterion, Study
 from rather.studies.results import Finding, Results, Rows
-from rather.worlds.shapes.demand import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,14 +84,8 @@ CRITERIA = (
 
 
 def plot(r: Results, figure: Figure) -> None:
-    axes, arms = figure.subplots(), ("base", DPO, LOW, *RELATIVES)
-    names = [shapes.SINGLE, "total", *(task.replace("_", " ") for task in TASKS)]
-    for number, arm in enumerate(arms):
-        means = [r.mean(arm, name) for name in names]
-        spread = [[m.mean - m.low for m in means], [m.high - m.mean for m in means]]
-        places = [place + (number - 3) * 0.12 for place in range(len(names))]
-        axes.bar(places, [m.mean for m in means], 0.11, yerr=spread, label=arm, color=f"C{number}")
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes = figure.subplots()
+    shapes.bars(r, axes, {arm: arm for arm in ("base", DPO, LOW, *RELATIVES)})
     axes.set(ylabel="share of images that obey")
     axes.legend()
 
