@@ -83,6 +83,27 @@ def test_a_wrong_attribute_is_noticed(task: str) -> None:
         assert not obeys(demand, render(broken(demand, scene, random)))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_task_is_about(task: str) -> None:
+    """Asked as GenEval asks: what obeys answers it, too, and so does another background, size or texture."""
+    random = np.random.default_rng(21)
+    for _ in range(100):
+        demand = random_demand(task, random)
+        scene = scene_for(demand, random)
+        assert demand.answered(scene)
+        other = Scene("white", tuple(replace(thing, texture="solid", size="small") for thing in scene.things))
+        assert demand.answered(other)
+        assert not demand.answered(Scene(scene.background, ()))
+        if task in ("counting", "colours", "position", "binding"):
+            assert not demand.answered(broken(demand, scene, random))
+        if task != "counting":
+            shape = next(shape for shape in SHAPES if shape not in {want.shape for want in demand.wanted})
+            more = (*scene.things, Thing("red", shape, "solid", "small"))
+            assert demand.answered(replace(scene, things=more)), "a further object is no mistake"
+        without = replace(scene, things=scene.things[1:])
+        assert not demand.answered(without)
+
+
 def test_there_are_more_than_a_hundred_thousand_captions() -> None:
     wanted = [Wanted(s, c, t, z) for s in SHAPES for c in COLOURS for t in TEXTURES for z in SIZES]
     captions = {

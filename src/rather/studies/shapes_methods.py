@@ -3,8 +3,8 @@
 Claim. Each of MaPO (arXiv 2406.06424), DDIM-InPO (2503.18454), SmPO (2506.02698) and Poly-DPO (2604.24953) makes a
 diffusion model obey captions more often than Diffusion-DPO does, on the same pairs and for as many steps.
 
-World. That of the study ``shapes``: captions of six tasks, pairs whose winner obeys and whose loser breaks the caption
-in one thing, a UNet that predicts v, held-out captions judged by a program that reads the samples.
+World. That of the study ``shapes``: captions of six tasks, pairs of a base model's own images scored by a program, a UNet
+that predicts v, held-out captions judged by the program.
 
 Arms. The base; ``diffusion_dpo`` at the beta of the study ``shapes``, and at a quarter of it, since a relative that only
 acts as a smaller beta is no better; ``mapo`` as released (version 1); ``inpo`` and ``smpo`` at the same beta, ``smpo``
@@ -48,20 +48,18 @@ def run(settings: Settings, seed: int) -> Rows:
         LOW: (DPO, {"beta": settings.beta / 4}),
         "mapo": ("mapo", {}),
         "inpo": ("inpo", beta),
-        "smpo": ("smpo", {**beta, "gain": _gain(settings, seed), "reward_low": 0.0, "reward_high": 1.0}),
+        "smpo": ("smpo", {**beta, "gain": _gain(settings), "reward_low": 0.0, "reward_high": 1.0}),
         "poly_dpo": ("poly_dpo", {**beta, "alpha": settings.alpha, "reduce": "mean"}),
     }
     rows: dict[str, Mapping[str, float]] = {"base": shapes.untrained(settings, process, seed)}
     for name, (method, own) in arms.items():
-        rows[name] = shapes.trained(settings, process, seed, method, own)
+        rows[name] = shapes.trained(settings, process, seed, method, own, shapes.own_pairs(settings, process))
     return rows
 
 
-def _gain(settings: Settings, seed: int) -> float:
+def _gain(settings: Settings) -> float:
     """Of smpo, so that its factor on beta has a mean of one."""
-    from rather.data.load import load
-
-    gaps = [pair.scores[0] - pair.scores[1] for pair in load(shapes.pairs_of(settings, seed))]
+    gaps = [pair.scores[0] - pair.scores[1] for pair in shapes.own_pairs(settings, settings.processes[0])]
     return float(1 / np.tanh(np.divide(gaps, 2)).mean())
 
 
@@ -99,7 +97,7 @@ STUDY = Study(
     run=run,
     metrics=shapes.STUDY.metrics,
     criteria=CRITERIA,
-    tiny={"base_steps": 1, "pairs": 6, "epochs": 0.5, "batch": 3, "per_task": 1},
+    tiny={"base_steps": 1, "captions": 12, "images": 2, "epochs": 1.0, "batch": 3, "per_task": 1},
     plot=plot,
     threads=None,
     requires=("diffusers", "PIL"),

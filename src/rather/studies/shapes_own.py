@@ -4,11 +4,11 @@ Claim. PNAPO (arXiv 2605.09433): pairs of a model's own images teach it more whe
 it was made from. SePPO (arXiv 2410.05255): a winner beside a sample of the reference teaches more than the winner alone.
 
 World. That of the study ``shapes``. For each of so many training captions the base flow makes four images, without
-guidance, and a program scores each by the share of what is asked for that it shows.
+guidance, and a program scores each by what it shows of what is asked for.
 
 Arms. The base. On pairs of the best and the worst image of each caption (captions without a difference are left out):
 ``diffusion_dpo`` with a noise shared in the pair, and ``pnapo`` with the stored noises at the same beta. On a picture
-that obeys the caption, drawn by the program: ``sft``, and ``seppo`` with the model's first image of the caption as the
+that obeys the caption, drawn by the program: ``sft``, and ``seppo`` with one of the model's images of the caption as the
 sample, at the same beta, in one round (the reference is the base). All for as many passes at one learning rate.
 
 Verdict. Supported when PNAPO has a higher total than Diffusion-DPO on the same pairs and SePPO a higher one than sft;
@@ -27,24 +27,20 @@ import numpy as np
 from pydantic import Field
 
 from rather.data.types import Comparison, Edge
-from rather.studies import shapes
+from rather.studies import own_images, shapes
 from rather.studies.base import Criterion, Study
 from rather.studies.results import Finding, Results, Rows
-from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand, scene_for
+from rather.worlds.shapes.demand import scene_for
 from rather.worlds.shapes.render import render, to_png
-from rather.worlds.shapes.score import checks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPO, PNAPO, SFT, SEPPO = "diffusion_dpo, own pairs", "pnapo, own pairs", "sft, winners", "seppo, winners"
-_TOGETHER = 64  # images made in one call
 
 
 class Settings(shapes.Settings):
     processes: tuple[str, ...] = Field(("flow",), min_length=1, max_length=1, description="base model")
-    pairs: int = Field(1000, ge=2, description="captions that the base makes images of")
-    images: int = Field(4, ge=2, description="of each caption")
 
 
 def run(settings: Settings, seed: int) -> Rows:
@@ -62,41 +58,21 @@ def run(settings: Settings, seed: int) -> Rows:
 
 
 def _own(settings: Settings, process: str, seed: int) -> tuple[list[Comparison], list[Comparison]]:
-    """Best and worst of a caption's own images with their noises; and a program's picture beside the first of them."""
-    from rather.policies.pipelines.pixels import pixels_of
-
-    policy, random = shapes.opened(settings, process, seed), np.random.default_rng([seed, 7])
-    demands = [random_demand(TASKS[row % len(TASKS)], random) for row in range(settings.pairs)]
-    captions = [demand.caption(int(random.integers(len(OPENINGS)))) for demand in demands]
-    noise = random.standard_normal((settings.pairs, settings.images, *policy.noise_shape), dtype=np.float32)
-    flat, asked = noise.reshape(-1, *policy.noise_shape), np.repeat(captions, settings.images).tolist()
-    made = []
-    for first in range(0, len(asked), _TOGETHER):
-        some = slice(first, first + _TOGETHER)
-        made += [pixels_of(image) for image in policy.from_noise(asked[some], flat[some])]
-    own, won = [], []
-    for row, (demand, caption) in enumerate(zip(demands, captions, strict=True)):
-        images = made[row * settings.images : (row + 1) * settings.images]
-        scores = [_score(demand, image) for image in images]
-        best, worst = int(np.argmax(scores)), int(np.argmin(scores))
-        if scores[best] > scores[worst]:
-            own.append(
-                Comparison(
-                    f"own-{row}",
-                    caption,
-                    (to_png(images[best]), to_png(images[worst])),
-                    (Edge(0, 1),),
-                    scores=(scores[best], scores[worst]),
-                    extras={"noise": noise[row, [best, worst]]},
-                )
-            )
-        drawn = to_png(render(scene_for(demand, random)))
-        won.append(Comparison(f"won-{row}", caption, (drawn, to_png(images[0])), (Edge(0, 1),)))
-    return own, won
-
-
-def _score(demand: Demand, image: np.ndarray) -> float:
-    return float(np.mean(checks(demand, image)))
+    """Best and worst of a caption's own images with their noises; and a program's picture beside any one of them."""
+    made = own_images.make(shapes.opened(settings, process, seed), settings.captions, settings.images, seed)
+    pairs = [one.pair(f"own-{row}", 0, -1) for row, one in enumerate(made)]
+    random = np.random.default_rng([seed, 8])
+    drawn = [to_png(render(scene_for(one.demand, random))) for one in made]
+    won = [
+        Comparison(
+            f"won-{row}",
+            one.caption,
+            (drawn[row], to_png(one.images[int(random.integers(len(one.images)))])),
+            (Edge(0, 1),),
+        )
+        for row, one in enumerate(made)
+    ]
+    return [pair for pair in pairs if pair is not None], won
 
 
 def _above(better: str, worse: str) -> Callable[[Results], Finding]:
@@ -129,7 +105,7 @@ STUDY = Study(
     run=run,
     metrics=shapes.STUDY.metrics,
     criteria=CRITERIA,
-    tiny={"base_steps": 1, "pairs": 12, "images": 2, "epochs": 0.5, "batch": 3, "per_task": 1},
+    tiny={"base_steps": 1, "captions": 12, "images": 2, "epochs": 1.0, "batch": 3, "per_task": 1},
     plot=plot,
     threads=None,
     requires=("diffusers", "PIL"),

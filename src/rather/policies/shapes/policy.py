@@ -13,11 +13,12 @@ from rather.policies.settings import PolicySettings
 from rather.worlds.shapes.demand import TASKS, Demand
 from rather.worlds.shapes.picture import sheet
 from rather.worlds.shapes.render import Image
-from rather.worlds.shapes.score import checks, obeys, prompts
+from rather.worlds.shapes.score import answered, checks, obeys, prompts
 
 SIDE = 32
 """Of the images that base models are trained on."""
 GUIDANCE, STEPS = 3.0, 20
+SINGLE, GENEVAL = "single checks", "GenEval-like total"
 
 
 class ShapesPolicy(PipelinePolicy):
@@ -40,14 +41,17 @@ class ShapesPolicy(PipelinePolicy):
         return settings.model_copy(update={"image_size": settings.image_size or SIDE, "precision": precision})
 
     def check(self, network: nn.Module) -> dict[str, np.ndarray]:
-        """Which samples for held-out captions show what was asked for: ``pass_rate`` of all six tasks; everything that was
-        asked for, one by one; and samples by task."""
+        """Which samples for held-out captions show what was asked for: ``pass_rate``, everything and nothing else;
+        everything that was asked for, one by one; and what each task is about, as GenEval asks, of all six and by task."""
         demands, _, images = self._judged(self.per_task)
         found = [checks(demand, image) for demand, image in zip(demands, images, strict=True)]
-        passed, tasks = np.array([all(each) for each in found]), np.array([demand.task for demand in demands])
-        return {"pass_rate": passed, "single checks": np.concatenate(found)} | {
-            task.replace("_", " "): passed[tasks == task] for task in TASKS
-        }
+        answers = np.array([answered(demand, image) for demand, image in zip(demands, images, strict=True)])
+        tasks = np.array([demand.task for demand in demands])
+        return {
+            "pass_rate": np.array([all(each) for each in found]),
+            SINGLE: np.concatenate(found),
+            GENEVAL: answers,
+        } | {task.replace("_", " "): answers[tasks == task] for task in TASKS}
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """A sheet of samples with their captions; returns what it shows, in one sentence."""

@@ -76,6 +76,26 @@ class Demand:
         """Whether the scene holds exactly the objects asked for, and where they are asked for."""
         return all(self.checks(scene))
 
+    def answered(self, scene: Scene) -> bool:
+        """Whether the scene shows what the task is about, as GenEval asks it; sizes, textures, backgrounds and, but for
+        counting, further objects are not looked at.
+
+        An object of the shape; two of the shapes; as many of the shape as asked for; one of shape and colour; two of the
+        shapes, related as asked for; two of shapes and colours.
+        """
+        named = [
+            [thing for thing in scene.things if thing.shape == want.shape and self._coloured(want, thing)]
+            for want in self.wanted
+        ]
+        if self.task == "counting":
+            return len(named[0]) == self.count
+        if self.relation is not None:
+            return any(self.relation in related(one, other) for one in named[0] for other in named[1])
+        return all(named)
+
+    def _coloured(self, want: Wanted, thing: Thing) -> bool:
+        return self.task not in ("colours", "binding") or want.colour == thing.colour
+
     def checks(self, scene: Scene) -> list[bool]:
         """Everything that is asked for, one by one: the number of objects, what is asked of each of them, where they are,
         the background. Objects are taken in the order that makes most of it right; one that is missing is wrong in all."""

@@ -27,6 +27,11 @@ def checks(demand: Demand, pixels: Image) -> list[bool]:
     return [number and found.blobs == 0, *others]
 
 
+def answered(demand: Demand, pixels: Image) -> bool:
+    """Whether the image, read back, shows what the demand's task is about (see ``Demand.answered``)."""
+    return demand.answered(read(pixels).scene)
+
+
 def prompts(per_task: int) -> list[tuple[Demand, str]]:
     """Held-out demands with their captions, so many of each task, the same on every call."""
     random = np.random.Generator(np.random.PCG64(_EVALUATION))
