@@ -61,11 +61,11 @@ class Settings(StudySettings):
     captions: int = Field(1000, ge=1, description="captions that a base model makes images of")
     images: int = Field(4, ge=2, description="of each caption")
     pairs: int = Field(2000, ge=2, description="labelled pairs, at most")
-    epochs: float = Field(6.0, gt=0, description="passes over them")
+    epochs: float = Field(4.0, gt=0, description="passes over them")
     batch: int = Field(32, ge=1, description="pairs of a step")
-    rate: float = Field(1e-4, gt=0, description="learning rate")
+    rate: float = Field(5e-5, gt=0, description="learning rate")
     beta: float = Field(100.0, gt=0, description="beta, as published for diffusion_dpo")
-    per_task: int = Field(40, ge=1, description="held-out captions of each task")
+    per_task: int = Field(60, ge=1, description="held-out captions of each task")
 
 
 def run(settings: Settings, seed: int) -> Rows:
