@@ -13,7 +13,9 @@ from rather.training import settings
 from rather.training.record import read_json
 
 
-@pytest.mark.parametrize("given", [quickstart.TEXT, quickstart.IMAGES], ids=["text", "images"])
+@pytest.mark.parametrize(
+    "given", [quickstart.TEXT, {**quickstart.IMAGES, "data": "pairs.jsonl"}], ids=["text", "images"]
+)
 def test_settings_are_those_of_a_run(given: dict[str, object]) -> None:
     config = settings.resolve(settings.from_keywords(dict(given)))
     assert config.method == given["method"] and config.eval_data == given["eval_data"]
@@ -23,18 +25,14 @@ def test_images(rather: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ShapesPolicy, "per_task", 1)
     monkeypatch.setattr(ShapesPolicy, "drawn", 1)
-    little = {
-        "model": "toy:shapes?process=v&steps=1",
-        "data": "world:shapes?pairs=6",
-        "eval_data": "world:shapes?split=eval&pairs=2",
-        "batch_size": 3,
-        "epochs": 1,
-    }
+    little = {"eval_data": "world:shapes?split=eval&pairs=2", "batch_size": 3, "epochs": 1}
+    monkeypatch.setattr(quickstart, "SAMPLED", {**quickstart.SAMPLED, "data": "world:shapes?pairs=12", "steps": 2})
     monkeypatch.setattr(quickstart, "IMAGES", {**quickstart.IMAGES, **little})
     code, _, told = rather("quickstart", "images")
     run = tmp_path / "runs" / "quickstart-images"
     assert code == 0 and "report.html" in told
     assert {"before", "after"} <= set(read_json(run / "evaluation.json")["world"])
+    assert (tmp_path / "runs" / "quickstart-images-pairs.jsonl").is_file()
     assert (run / "samples" / "before.png").is_file() and (run / "samples" / "after.png").is_file()
 
 

@@ -65,6 +65,17 @@ def test_the_checker_agrees_with_the_pairs_of_its_world() -> None:
         assert judge.score(pair.prompt, pair.responses).tolist() == [1, 0]
 
 
+def test_grades_say_how_far_an_image_obeys() -> None:
+    """Everything is right in the winner: all single things, and what the task is about. A loser has less."""
+    judge = rewards.judge("checker:shapes-grades")
+    assert judge.name == "checker:shapes-grades"
+    for pair in load_pairs(ShapesOptions(pairs=36, size="64")):  # type: ignore[call-arg]
+        better, worse = judge.score(pair.prompt, pair.responses).tolist()
+        assert better == 2 and 0 < worse < 2
+    empty = to_png(render(Scene("white", ())))
+    assert judge.score("two red circles", [empty]).tolist() == [0]
+
+
 def test_the_checker_reads_files_too(tmp_path: Path) -> None:
     scene = Scene("white", (Thing("red", "circle", "solid", "large", 0.25, 0.25),))
     (tmp_path / "one.png").write_bytes(to_png(render(scene)))

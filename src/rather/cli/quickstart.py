@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,19 +26,28 @@ TEXT: dict[str, Any] = {
 """What ``rather train`` is given; the same settings are in the run's ``config.yaml``. Chosen on prompts that are neither
 trained on nor held out."""
 
-IMAGES: dict[str, Any] = {
+SAMPLED: dict[str, Any] = {
     "model": "toy:shapes?process=v",
-    "data": "world:shapes?pairs=2000",
+    "data": "world:shapes?pairs=600",
+    "judge": "checker:shapes-grades",
+    "n": 4,
+    "steps": 10,
+    "guidance": 3.0,
+}
+"""What ``rather sample`` is given for images: pairs are the best and the worst of four of the model's own images."""
+
+IMAGES: dict[str, Any] = {
+    "model": SAMPLED["model"],
     "eval_data": "world:shapes?split=eval&pairs=200",
     "method": "diffusion_dpo",
-    "beta": 1000.0,
-    "learning_rate": 1e-4,
+    "beta": 100.0,
+    "learning_rate": 5e-5,
     "batch_size": 32,
     "max_tokens": 4096,
-    "epochs": 2,
+    "epochs": 8,
     "eval_steps": 0,
 }
-"""The same for images."""
+"""What ``rather train`` is then given."""
 
 
 class What(StrEnum):
@@ -63,6 +73,22 @@ def quickstart(
     from rather.training import settings
     from rather.training.run import run
 
-    given, name = (TEXT, "quickstart") if what is What.text else (IMAGES, "quickstart-images")
-    folder = output or Path("runs") / name
+    given, folder = TEXT, output or Path("runs") / "quickstart"
+    if what is What.images:
+        folder = output or Path("runs") / "quickstart-images"
+        given = {**IMAGES, "data": str(_pairs(folder))}
     run(settings.resolve(settings.from_keywords({**given, "output": str(folder), "seed": seed, "resume": resume})))
+
+
+def _pairs(folder: Path) -> Path:
+    """The file of pairs beside a run's folder, made if it is not there."""
+    from rather.cli import sample
+
+    out = folder.with_name(f"{folder.name}-pairs.jsonl")
+    if not out.is_file():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        typer.echo(f"sampling pairs of the model's own images into {out}", err=True)
+        defaults = inspect.signature(sample.sample).parameters
+        given = {name: one.default for name, one in defaults.items() if one.default is not one.empty}
+        sample.sample(**{**given, **SAMPLED, "out": out})
+    return out

@@ -28,7 +28,8 @@ KINDS = {
     ),
     "checker": (
         "rather.rewards.programs:open_checker",
-        "checker:instructions: share of a prompt's constraints obeyed; checker:shapes: whether an image obeys its caption",
+        "checker:instructions: share of a prompt's constraints obeyed; checker:shapes: whether an image obeys its caption; "
+        "checker:shapes-grades: how far",
     ),
     "python": (
         "rather.rewards.programs:open_python",

@@ -55,9 +55,14 @@ def caption_of(prompt: Prompt, where: str) -> str:
 
 
 class ShapesChecker(ImageJudge):
-    """1 for an image that holds exactly what its caption asks for, when a program reads it back; else 0."""
+    """1 for an image that holds exactly what its caption asks for, when a program reads it back; else 0.
 
-    name = "checker:shapes"
+    Args:
+        graded: instead how much of it the image shows, ``rather.worlds.shapes.score.grade``.
+    """
+
+    def __init__(self, graded: bool = False) -> None:
+        self.graded, self.name = graded, "checker:shapes-grades" if graded else "checker:shapes"
 
     def score(self, prompt: Prompt, responses: Sequence[Response]) -> np.ndarray:
         """
@@ -66,7 +71,7 @@ class ShapesChecker(ImageJudge):
         """
         from rather.policies.pipelines.pixels import pixels_of
         from rather.worlds.shapes.caption import parse
-        from rather.worlds.shapes.score import obeys
+        from rather.worlds.shapes.score import grade, obeys
 
         caption = caption_of(prompt, self.name)
         demand = parse(caption)
@@ -76,6 +81,7 @@ class ShapesChecker(ImageJudge):
             )
             raise UserError(f"no caption of the world of shapes: {caption[:80]!r}", where=self.name, fix=fix)
         try:
-            return np.array([obeys(demand, pixels_of(image)) for image in opened(responses, self.name)], float)
+            judged = grade if self.graded else obeys
+            return np.array([judged(demand, pixels_of(image)) for image in opened(responses, self.name)], float)
         except ValueError as error:  # of the size
             raise UserError(str(error), where=self.name, fix="give images as the world draws them") from None

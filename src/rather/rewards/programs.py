@@ -108,17 +108,17 @@ def open_length(rest: str) -> Length:
 
 
 def open_checker(rest: str) -> Judge:
-    """``checker:instructions``, ``checker:shapes``.
+    """``checker:instructions``, ``checker:shapes``, ``checker:shapes-grades``.
 
     Raises:
         UserError: no world of this name has a checker.
     """
-    if rest == "shapes":
+    if rest in ("shapes", "shapes-grades"):
         from rather.rewards.images import ShapesChecker
 
-        return ShapesChecker()
+        return ShapesChecker(graded=rest == "shapes-grades")
     if rest != "instructions":
-        fix = nearest(rest, ["instructions", "shapes"])
+        fix = nearest(rest, ["instructions", "shapes", "shapes-grades"])
         raise UserError(f"no world {rest!r} has answers that a program checks", where="judge checker", fix=fix)
     from rather.worlds.instructions.load import load_prompts
     from rather.worlds.instructions.scoring import score

@@ -11,7 +11,7 @@ import numpy as np
 from rather.data.types import Comparison, Edge
 from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand
 from rather.worlds.shapes.render import Image, to_png
-from rather.worlds.shapes.score import answered, checks
+from rather.worlds.shapes.score import grade
 
 _TOGETHER = 64  # images made in one call
 
@@ -22,7 +22,7 @@ class Made:
 
     Attributes:
         noise: [n, C, H, W] that they were made from.
-        scores: share of the single things asked for that an image shows, and one more where it shows what the task is about.
+        scores: see ``rather.worlds.shapes.score.grade``.
     """
 
     demand: Demand
@@ -67,7 +67,7 @@ def make(
     found = []
     for row, (demand, text) in enumerate(zip(demands, texts, strict=True)):
         own = drawn[row * images : (row + 1) * images]
-        scores = [float(np.mean(checks(demand, image))) + answered(demand, image) for image in own]
+        scores = [grade(demand, image) for image in own]
         order = sorted(range(images), key=lambda one: -scores[one])
         found.append(
             Made(demand, text, [own[one] for one in order], noise[row, order], [scores[one] for one in order])

@@ -32,6 +32,12 @@ def answered(demand: Demand, pixels: Image) -> bool:
     return demand.answered(read(pixels).scene)
 
 
+def grade(demand: Demand, pixels: Image) -> float:
+    """Between 0 and 2: the share of the single things asked for that the image shows, and one more where it shows what the
+    task is about."""
+    return float(np.mean(checks(demand, pixels))) + answered(demand, pixels)
+
+
 def prompts(per_task: int) -> list[tuple[Demand, str]]:
     """Held-out demands with their captions, so many of each task, the same on every call."""
     random = np.random.Generator(np.random.PCG64(_EVALUATION))
