@@ -141,13 +141,13 @@ def test_right_images_pass_and_others_do_not(monkeypatch: pytest.MonkeyPatch) ->
 
     policy, random = opened(), np.random.default_rng(0)
 
-    def right(captions: list[str], **options: Any) -> list[Any]:
+    def right(captions: list[str], *options: Any) -> list[Any]:
         return [Image.fromarray(render(scene_for(_parsed(caption), random))) for caption in captions]
 
     monkeypatch.setattr(policy, "images", right)
     found = policy.check(policy.network)
     assert all(passed.all() for passed in found.values())
-    monkeypatch.setattr(policy, "images", lambda captions, **options: right(captions[::-1]))
+    monkeypatch.setattr(policy, "images", lambda captions, *options: right(captions[::-1]))
     assert not policy.check(policy.network)["pass_rate"].all()
 
 

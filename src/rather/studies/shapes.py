@@ -203,7 +203,7 @@ STUDY = Study(
     }
     | {task.replace("_", " "): "the total's share in one task" for task in TASKS},
     criteria=CRITERIA,
-    tiny={"base_steps": 1, "captions": 12, "images": 2, "epochs": 1.0, "batch": 3, "per_task": 1},
+    tiny={"captions": 6, "images": 2, "epochs": 1.0, "batch": 3, "per_task": 1},
     plot=plot,
     threads=None,
     requires=("diffusers", "PIL"),
