@@ -27,7 +27,7 @@ TEXT: dict[str, Any] = {
 trained on nor held out."""
 
 SAMPLED: dict[str, Any] = {
-    "model": "toy:shapes?process=v",
+    "model": "toy:shapes?process=flow",
     "data": "world:shapes?pairs=600",
     "judge": "checker:shapes-grades",
     "n": 4,

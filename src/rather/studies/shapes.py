@@ -174,7 +174,7 @@ def plot(r: Results, figure: Figure) -> None:
         bars(r, axes, {arm: f"{process}, {arm}" for arm in ("base", *ARMS)})
         axes.set(title={"v": "diffusion, v prediction", "flow": "rectified flow"}.get(process, process))
     figure.axes[0].set(ylabel="share of images that obey")
-    figure.axes[0].legend()
+    figure.axes[-1].legend()
 
 
 def bars(r: Results, axes: Any, cells: Mapping[str, str]) -> None:
