@@ -114,7 +114,7 @@ def trained(
     seed: int,
     method: str,
     own: Mapping[str, Any],
-    data: str | Sequence[Comparison],
+    data: Sequence[Comparison],
 ) -> dict[str, float]:
     """Rates after training by a method with options of its own."""
     import rather
@@ -124,7 +124,7 @@ def trained(
     with tempfile.TemporaryDirectory() as folder:
         rather.train(
             model=policy,
-            data=list(data) if not isinstance(data, str) else data,
+            data=list(data),
             eval_fraction=0.0,
             method=method,
             epochs=settings.epochs,
