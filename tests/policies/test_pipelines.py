@@ -331,14 +331,16 @@ def test_adapters_load_in_plain_diffusers_and_change_the_image(
     batch = policy.collate(policy.encode(pairs()))
     draw = policy.draw(batch, 0)
     plain = policy.score(opened(folders[kind]).network, batch, draw).elements
-    assert torch.equal(policy.score(policy.network, batch, draw).elements, plain), "a fresh adapter is the identity"
+    # To rounding: where weights lie in memory decides how some processors add.
+    fresh_scores = policy.score(policy.network, batch, draw).elements
+    assert torch.allclose(fresh_scores, plain, atol=1e-6), "a fresh adapter is the identity"
     with torch.no_grad():
         for parameter in trained:
             parameter.add_(0.3)
     moved = policy.score(policy.network, batch, draw).elements
-    assert not torch.allclose(moved, plain)
+    assert not torch.allclose(moved, plain, atol=1e-4)
     with policy.adapters_off(policy.network):
-        assert torch.equal(policy.score(policy.network, batch, draw).elements, plain)
+        assert torch.allclose(policy.score(policy.network, batch, draw).elements, plain, atol=1e-6)
     policy.save(policy.network, tmp_path / "model")
 
     none: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None} if kind == "sd3" else {}
