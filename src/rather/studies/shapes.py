@@ -144,12 +144,17 @@ def rates(found: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(found[key].mean()) for key, name in _NAMES.items()}
 
 
+def above(better: str, worse: str, metric: str = "total") -> Callable[[Results], Finding]:
+    """Whether one cell's metric is higher than another's, seed by seed."""
+    return lambda r: r.difference(better, worse, metric).above(0.0)
+
+
 def _gain(process: str, metric: str = "total") -> Callable[[Results], Finding]:
-    return lambda r: r.difference(f"{process}, diffusion_dpo", f"{process}, base", metric).above(0.0)
+    return above(f"{process}, diffusion_dpo", f"{process}, base", metric)
 
 
 def _over(process: str, better: str, worse: str) -> Callable[[Results], Finding]:
-    return lambda r: r.difference(f"{process}, {better}", f"{process}, {worse}", "total").above(0.0)
+    return above(f"{process}, {better}", f"{process}, {worse}")
 
 
 CRITERIA = (
@@ -175,6 +180,14 @@ def plot(r: Results, figure: Figure) -> None:
         axes.set(title={"v": "diffusion, v prediction", "flow": "rectified flow"}.get(process, process))
     figure.axes[0].set(ylabel="share of images that obey")
     figure.axes[-1].legend()
+
+
+def chart(r: Results, figure: Figure, arms: Sequence[str]) -> None:
+    """One group of bars for each metric, of arms that are cells by their own names."""
+    axes = figure.subplots()
+    bars(r, axes, {arm: arm for arm in arms})
+    axes.set(ylabel="share of images that obey")
+    axes.legend()
 
 
 def bars(r: Results, axes: Any, cells: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ than each of the four. How each stands against the base and against the smaller 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from pydantic import Field
 
 from rather.studies import shapes
 from rather.studies.base import Criterion, Study
-from rather.studies.results import Finding, Results, Rows
+from rather.studies.results import Results, Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,29 +63,22 @@ def _gain(settings: Settings) -> float:
     return float(1 / np.tanh(np.divide(gaps, 2)).mean())
 
 
-def _above(better: str, worse: str) -> Callable[[Results], Finding]:
-    return lambda r: r.difference(better, worse, "total").above(0.0)
-
-
 CRITERIA = (
-    *(Criterion(f"{name} over dpo", f"{name} has a higher total than Diffusion-DPO", _above(name, DPO))
+    *(Criterion(f"{name} over dpo", f"{name} has a higher total than Diffusion-DPO", shapes.above(name, DPO))
       for name in RELATIVES),
     Criterion("dpo over all", "Diffusion-DPO has a higher total than the best of the four",
               lambda r: min((r.difference(DPO, name, "total") for name in RELATIVES), key=lambda d: d.mean).above(0.0),
               "refutes"),
-    *(Criterion(f"{name} over the base", f"{name} raises the total of the base model", _above(name, "base"), "noted")
+    *(Criterion(f"{name} over the base", f"{name} raises the total of the base model", shapes.above(name, "base"), "noted")
       for name in (DPO, *RELATIVES)),
     *(Criterion(f"{name} over a smaller beta", f"{name} has a higher total than Diffusion-DPO at a quarter of beta",
-                _above(name, LOW), "noted")
+                shapes.above(name, LOW), "noted")
       for name in RELATIVES),
 )  # fmt: skip
 
 
 def plot(r: Results, figure: Figure) -> None:
-    axes = figure.subplots()
-    shapes.bars(r, axes, {arm: arm for arm in ("base", DPO, LOW, *RELATIVES)})
-    axes.set(ylabel="share of images that obey")
-    axes.legend()
+    shapes.chart(r, figure, ("base", DPO, LOW, *RELATIVES))
 
 
 STUDY = Study(

@@ -20,7 +20,7 @@ and beta are those of the study ``shapes``; nothing was tuned here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from pydantic import Field
 from rather.data.types import Comparison, Edge
 from rather.studies import own_images, shapes
 from rather.studies.base import Criterion, Study
-from rather.studies.results import Finding, Results, Rows
+from rather.studies.results import Results, Rows
 from rather.worlds.shapes.demand import scene_for
 from rather.worlds.shapes.render import render, to_png
 
@@ -75,25 +75,18 @@ def _own(settings: Settings, process: str, seed: int) -> tuple[list[Comparison],
     return [pair for pair in pairs if pair is not None], won
 
 
-def _above(better: str, worse: str) -> Callable[[Results], Finding]:
-    return lambda r: r.difference(better, worse, "total").above(0.0)
-
-
 CRITERIA = (
-    Criterion("pnapo", "PNAPO has a higher total than Diffusion-DPO on the same pairs", _above(PNAPO, DPO)),
-    Criterion("seppo", "SePPO has a higher total than sft on the same winners", _above(SEPPO, SFT)),
-    Criterion("dpo over pnapo", "Diffusion-DPO has a higher total than PNAPO", _above(DPO, PNAPO), "refutes"),
-    Criterion("sft over seppo", "sft has a higher total than SePPO", _above(SFT, SEPPO), "refutes"),
-    *(Criterion(f"{name}: gain", f"{name}: the total is higher than the base's", _above(name, "base"), "noted")
+    Criterion("pnapo", "PNAPO has a higher total than Diffusion-DPO on the same pairs", shapes.above(PNAPO, DPO)),
+    Criterion("seppo", "SePPO has a higher total than sft on the same winners", shapes.above(SEPPO, SFT)),
+    Criterion("dpo over pnapo", "Diffusion-DPO has a higher total than PNAPO", shapes.above(DPO, PNAPO), "refutes"),
+    Criterion("sft over seppo", "sft has a higher total than SePPO", shapes.above(SFT, SEPPO), "refutes"),
+    *(Criterion(f"{name}: gain", f"{name}: the total is higher than the base's", shapes.above(name, "base"), "noted")
       for name in (DPO, PNAPO, SFT, SEPPO)),
 )  # fmt: skip
 
 
 def plot(r: Results, figure: Figure) -> None:
-    axes = figure.subplots()
-    shapes.bars(r, axes, {arm: arm for arm in ("base", DPO, PNAPO, SFT, SEPPO)})
-    axes.set(ylabel="share of images that obey")
-    axes.legend()
+    shapes.chart(r, figure, ("base", DPO, PNAPO, SFT, SEPPO))
 
 
 STUDY = Study(

@@ -13,7 +13,7 @@ from rather.policies.settings import PolicySettings
 from rather.worlds.shapes.demand import TASKS, Demand
 from rather.worlds.shapes.picture import sheet
 from rather.worlds.shapes.render import Image
-from rather.worlds.shapes.score import answered, checks, obeys, prompts
+from rather.worlds.shapes.score import marks, obeys, prompts
 
 SIDE = 32
 """Of the images that base models are trained on."""
@@ -44,8 +44,8 @@ class ShapesPolicy(PipelinePolicy):
         """Which samples for held-out captions show what was asked for: ``pass_rate``, everything and nothing else;
         everything that was asked for, one by one; and what each task is about, as GenEval asks, of all six and by task."""
         demands, _, images = self._judged(self.per_task)
-        found = [checks(demand, image) for demand, image in zip(demands, images, strict=True)]
-        answers = np.array([answered(demand, image) for demand, image in zip(demands, images, strict=True)])
+        read = [marks(demand, image) for demand, image in zip(demands, images, strict=True)]
+        found, answers = [single for single, _ in read], np.array([answered for _, answered in read])
         tasks = np.array([demand.task for demand in demands])
         return {
             "pass_rate": np.array([all(each) for each in found]),

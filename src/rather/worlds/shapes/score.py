@@ -22,20 +22,21 @@ def obeys(demand: Demand, pixels: Image) -> bool:
 
 def checks(demand: Demand, pixels: Image) -> list[bool]:
     """Everything asked for, one by one (see ``Demand.checks``); an object of no known shape makes the number wrong."""
+    return marks(demand, pixels)[0]
+
+
+def marks(demand: Demand, pixels: Image) -> tuple[list[bool], bool]:
+    """``checks``, and whether the image shows what the demand's task is about (see ``Demand.answered``): read back once."""
     found = read(pixels)
     number, *others = demand.checks(found.scene)
-    return [number and found.blobs == 0, *others]
-
-
-def answered(demand: Demand, pixels: Image) -> bool:
-    """Whether the image, read back, shows what the demand's task is about (see ``Demand.answered``)."""
-    return demand.answered(read(pixels).scene)
+    return [number and found.blobs == 0, *others], demand.answered(found.scene)
 
 
 def grade(demand: Demand, pixels: Image) -> float:
     """Between 0 and 2: the share of the single things asked for that the image shows, and one more where it shows what the
     task is about."""
-    return float(np.mean(checks(demand, pixels))) + answered(demand, pixels)
+    single, answered = marks(demand, pixels)
+    return float(np.mean(single)) + answered
 
 
 def prompts(per_task: int) -> list[tuple[Demand, str]]:
