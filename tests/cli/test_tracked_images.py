@@ -168,6 +168,30 @@ def test_the_same_call_goes_on_where_it_was_stopped(folders: dict[str, str], tmp
     assert not list(tmp_path.glob(".pairs*"))
 
 
+def test_guidance_away_from_a_trained_model(folders: dict[str, str], rather: Call, tmp_path: Path) -> None:
+    code, _, wrong = rather(
+        "train", "--model", folders["sd"], "--data", "captions.jsonl", "--method", "self_npo", "--output", "run",
+        "--image-size", SIDE, "--max-steps", 3, "--learning-rate", 0.01, "--batch-size", 2, "--precision", "fp32",
+        "--eval-fraction", 0, "--no-samples", "--lora",
+    )  # fmt: skip
+    assert code == 0, wrong
+    call = (
+        "sample", "--model", folders["sd"], "--data", "captions.jsonl", "--judge", "python:own_judges:brightness",
+        "--n", 2, "--steps", 2, "--image-size", SIDE,
+    )  # fmt: skip
+    away = ("--negative", "run/model")
+    for name, more in (("plain", ("--guidance", 4.0)), ("away", ("--guidance", 4.0, *away))):
+        code, told, wrong = rather(*call, "--out", f"{name}.jsonl", *more)
+        assert code == 0, wrong
+    scores = [[pair.scores for pair in load(f"{name}.jsonl")] for name in ("plain", "away")]
+    assert len(scores[0]) == len(scores[1]) == 4 and scores[0] != scores[1]
+    code, _, told = rather(*call, "--out", "none.jsonl", "--guidance", 1.0, *away)
+    assert code == 2 and "nothing is guided away" in re.sub(r"\s+", " ", told)
+    code, _, told = rather(*call, "--out", "none.jsonl", "--negative", folders["sdxl"])
+    assert code == 2 and "not the architecture" in re.sub(r"\s+", " ", told)
+    assert not Path("none.jsonl").exists()
+
+
 def test_mistakes(folders: dict[str, str], rather: Call, tmp_path: Path) -> None:
     common = (
         "sample",

@@ -40,6 +40,12 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(min=0.0, help="guidance scale of a pipeline (default: its own)")
     ] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option(
+            help="pipeline that was trained to be worse (--method self_npo, diffusion_npo): guidance goes away from it"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the responses")] = 0,
 ) -> None:
     """Sample responses of a model and score them: data for --method gpo and --method pad; of a pipeline, for --method pnapo.
@@ -61,7 +67,7 @@ def sample(
 
     if not out.parent.is_dir():
         raise UserError("there is no such folder", where=f"--out {out}", fix="make it first, or choose another --out")
-    of_images = {"image-size": image_size, "steps": steps, "guidance": guidance}
+    of_images = {"image-size": image_size, "steps": steps, "guidance": guidance, "negative": negative}
     images = prefix_of(model) == IMAGE
     for name, value in of_images.items():
         if value is not None and not images:
@@ -76,7 +82,7 @@ def sample(
         raise UserError(f"judges {judged_by.judges}, the model makes {needed}", where=f"--judge {judge}", fix=fix)
     left_out: Counter[str] = Counter()
     if images:
-        from rather.policies.pipelines.opening import open_image
+        from rather.policies.pipelines.opening import guide_away, open_image
         from rather.policies.settings import PolicySettings
         from rather.rewards.opening import device
         from rather.sampling.tracked_images import ImageSampling, tracked_images
@@ -85,7 +91,8 @@ def sample(
             PolicySettings.model_validate({"model": model, "image_size": image_size, "precision": "fp32"})
         )
         pipeline.network.to(device())
-        how = ImageSampling(n, steps or ImageSampling.steps, guidance, seed)
+        away = guide_away(pipeline, negative) if negative is not None else ""
+        how = ImageSampling(n, steps or ImageSampling.steps, guidance, seed, away)
         found = tracked_images(pipeline, list(prompts), judged_by.score, out, how, judge=judge, left_out=left_out)
     else:
         from rather.rewards.groups import Sampling, Tally, groups

@@ -8,8 +8,8 @@ Makes a negative model without data: a model trained on what it makes itself get
 it (``rather.policies.guidance``) makes samples better. With an exact teacher that sees the prompt there is nothing to
 lose, and nothing to gain. The loss is maximum likelihood; all that is particular is in the draw
 (``rather.policies.rollout.SelfRollouts``), which the method puts around any denoising policy. The teacher is a frozen copy
-of the model as it was before training; one that follows the student, as released, is there in Python only. Whatever
-responses the data has are read for their number and shape (or, as released, as the start of a roll-out).
+of the model as it was before training; one that follows the student, as released, is there in Python only. Prompts alone
+are data enough; responses are read for their number and shape (or, as released, as the start of a roll-out).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ METHOD = Method(
     options=Options,
     build=build,
     wrap=wrap,
-    needs=frozenset({"targets", "rollouts"}),
+    needs=frozenset({"rollouts"}),
     aliases=("truncated_fine_tuning",),
     exceptions={
         "margin_only": "the error on the target is all there is",

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rather.data.types import Comparison
+from rather.data.types import Comparison, Response
 from rather.objectives.scores import Scores
 from rather.policies.base import Batch, Encoded
 from rather.policies.noising import DenoisingDraw, Forward, Given, Noising
@@ -66,6 +66,10 @@ class DenoisingPolicy:
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         raise TypeError(f"{type(self).__name__} does not define collate")
+
+    def blank(self) -> Response:
+        """A response of the usual shape that says nothing."""
+        raise TypeError(f"{type(self).__name__} does not define blank")
 
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """The network's prediction [R, ...] at ``noisy`` [R, ...] and ``timestep`` [R], given a batch's inputs."""

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rather.data.types import Comparison
+from rather.data.types import Comparison, Response
 from rather.objectives.scores import Layout
 from rather.policies.base import Batch, Encoded
 from rather.policies.counter_random import normals
@@ -112,6 +112,9 @@ class PointsPolicy(DenoisingPolicy):
         latents, noise = (torch.from_numpy(np.concatenate([e.inputs[k] for e in encoded])) for k in (0, 1))
         inputs = {"latents": latents, "prompt": prompt, "noise": noise}
         return Batch(layout, inputs, tuple(e.comparison.id for e in encoded))
+
+    def blank(self) -> Response:
+        return (0.0, 0.0)
 
     def predict(self, network: nn.Module, noisy: Tensor, timestep: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         return network(noisy, timestep, inputs["prompt"])

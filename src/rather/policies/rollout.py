@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +88,7 @@ def clean_scores(schedule: NoiseSchedule, predict: Predict, draw: RolledOut) -> 
 
 class SelfRollouts:
     """A denoising policy that is scored on a teacher's truncated roll-outs. Responses are read for their number and shape,
-    and with ``start="data"`` as where roll-outs start; the prompts are the data.
+    and with ``start="data"`` as where roll-outs start; the prompts are the data; one without a response has one roll-out.
 
     Args:
         policy: the policy; its network is the student.
@@ -127,6 +127,9 @@ class SelfRollouts:
         return getattr(self.policy, "report", None)
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
+        if self.start == "noise":
+            blank = (self.policy.blank(),)
+            comparisons = [one if one.responses else replace(one, responses=blank) for one in comparisons]
         return self.policy.encode(comparisons)
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:

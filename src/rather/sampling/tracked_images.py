@@ -50,12 +50,14 @@ class ImageSampling:
         n: images of each caption.
         steps: of the sampler.
         guidance: scale of guidance; the pipeline's own when left out.
+        negative: fingerprint of the model that the policy guides away from.
     """
 
     n: int = 2
     steps: int = 20
     guidance: float | None = None
     seed: int = 0
+    negative: str = ""
 
 
 def start_noise(caption: str, shape: tuple[int, ...], settings: ImageSampling) -> np.ndarray:

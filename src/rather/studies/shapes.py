@@ -6,11 +6,11 @@ captions with combinations that no training caption has; for a diffusion model a
 World. Images of 32 x 32 pixels with one to four coloured shapes, and captions of six tasks (one object, two,
 counting, colours, position, binding of colours to objects). The base models (a UNet that predicts v, a transformer that
 predicts the velocity of a rectified flow, both on latents of 8 x 8) have learned from captions that are wrong in half
-of the cases about counts, positions and bindings, and for a short time. Each makes four images of training captions,
-and a program scores them: the share of single things asked for that an image shows, and one more where it shows what
-the task is about. Best and worst are a pair, second and third another one, where their scores differ. The pairs are
-made once for each base model and are the same in all seeds; seeds differ in order, noise and timesteps of training and
-in the noise that samples are judged from. What is measured is read off samples by the program: held-out captions, 20
+of the cases about counts, positions and bindings, and for a short time. Each makes eight images of 2,000 training
+captions, and a program scores them: the share of single things asked for that an image shows, and one more where it
+shows what the task is about. Best and worst are a pair, where their scores differ. The pairs are made once for each
+base model and are the same in all seeds; seeds differ in order, noise and timesteps of training and in the noise that
+samples are judged from. What is measured is read off samples by the program: held-out captions, 20
 steps, guidance 3, the same start noise for all arms of a seed.
 
 Arms. The base; ``diffusion_dpo``; ``sft`` on the same winners for as many steps, the simple baseline (training on the
@@ -58,14 +58,14 @@ GUIDANCE = 3.0
 class Settings(StudySettings):
     processes: tuple[str, ...] = Field(("v", "flow"), min_length=1, description="base models")
     base_steps: int | None = Field(None, ge=1, description="pretraining steps of the base models; None: as they come")
-    captions: int = Field(1000, ge=1, description="captions that a base model makes images of")
-    images: int = Field(4, ge=2, description="of each caption")
+    captions: int = Field(2000, ge=1, description="captions that a base model makes images of")
+    images: int = Field(8, ge=2, description="of each caption")
     pairs: int = Field(2000, ge=2, description="labelled pairs, at most")
     epochs: float = Field(4.0, gt=0, description="passes over them")
     batch: int = Field(32, ge=1, description="pairs of a step")
     rate: float = Field(5e-5, gt=0, description="learning rate")
     beta: float = Field(100.0, gt=0, description="beta, as published for diffusion_dpo")
-    per_task: int = Field(60, ge=1, description="held-out captions of each task")
+    per_task: int = Field(100, ge=1, description="held-out captions of each task")
 
 
 def run(settings: Settings, seed: int) -> Rows:
@@ -87,8 +87,7 @@ def own_pairs(settings: Settings, process: str) -> Sequence[Comparison]:
 def _own_pairs(process: str, base_steps: int | None, captions: int, images: int) -> Sequence[Comparison]:
     policy = opened(Settings.model_validate({"base_steps": base_steps}), process, 0)
     made = own_images.make(policy, captions, images, _PAIRS_SEED, guidance=GUIDANCE)
-    ends = [(place, images - 1 - place) for place in range(images // 2)]
-    found = [one.pair(f"own-{row}-{a}", a, b) for row, one in enumerate(made) for a, b in ends]
+    found = [one.pair(f"own-{row}", 0, -1) for row, one in enumerate(made)]
     return tuple(pair for pair in found if pair is not None)
 
 
@@ -117,9 +116,18 @@ def trained(
     data: Sequence[Comparison],
 ) -> dict[str, float]:
     """Rates after training by a method with options of its own."""
+    policy = opened(settings, process, seed)
+    train(policy, settings, seed, method, own, data)
+    return rates(policy.check(policy.network))
+
+
+def train(
+    policy: Any, settings: Settings, seed: int, method: str, own: Mapping[str, Any], data: Sequence[Comparison]
+) -> None:
+    """Train a policy's network in place; the reference is what it was."""
     import rather
 
-    policy = opened(settings, process, seed)
+    kept = policy.per_task, policy.drawn
     policy.per_task = policy.drawn = 1  # the run's own looks at samples are not needed
     with tempfile.TemporaryDirectory() as folder:
         rather.train(
@@ -136,8 +144,7 @@ def trained(
             quiet=True,
             **own,
         )
-    policy.per_task = settings.per_task
-    return rates(policy.check(policy.network))
+    policy.per_task, policy.drawn = kept
 
 
 def rates(found: Mapping[str, Any]) -> dict[str, float]:

@@ -132,7 +132,10 @@ def check_data(method: Method, comparisons: Sequence[Comparison], where: str) ->
         "pairs": ("pairs of a preferred and a rejected answer", lambda c: bool(c.edges)),
         "lists": ("answers with an order", lambda c: bool(c.edges)),
         "marks": ("answers marked as desirable or not, or pairs", lambda c: bool(c.edges or c.desirable)),
-        "targets": ("an answer to imitate", lambda c: bool(c.edges or any(c.desirable) or not c.desirable)),
+        "targets": (
+            "an answer to imitate",
+            lambda c: bool(c.edges or any(c.desirable) or (c.responses and not c.desirable)),
+        ),
         "scores": ("several answers with a score each", rated),
         "confidence": ("a score of each answer, or a probability or margin of each order", confident),
         "noise": ("the noise that each answer was generated from (column noise)", lambda c: "noise" in c.extras),

@@ -21,8 +21,13 @@ FLUX_GUIDANCE = 3.5
 class _Direct:
     """A family whose pipeline takes guidance and start latents as they are."""
 
-    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
-        """What the pipeline is told when it makes so many images; ``guidance`` is the scale, its own when left out."""
+    def sampling(self, pipeline: Any, guidance: float | None, images: int, negative: bool = False) -> dict[str, Any]:
+        """What the pipeline is told when it makes so many images.
+
+        Args:
+            guidance: the scale, the pipeline's own when left out.
+            negative: a network of its own is guided away from, so the pipeline has to predict the empty caption.
+        """
         return _scale(guidance)
 
     def start(self, noise: Tensor) -> Tensor:
@@ -115,10 +120,11 @@ class Flux:
         )
         return {"states": states, "pooled": pooled}
 
-    def sampling(self, pipeline: Any, guidance: float | None, images: int) -> dict[str, Any]:
-        """A model that was distilled is told the scale; another one predicts the empty caption too."""
+    def sampling(self, pipeline: Any, guidance: float | None, images: int, negative: bool = False) -> dict[str, Any]:
+        """A model that was distilled is told the scale, if there is no negative one; else it predicts the empty caption
+        too."""
         told: dict[str, Any] = {"max_sequence_length": _longest(pipeline)}
-        if guidance is None or pipeline.transformer.config.guidance_embeds:
+        if guidance is None or (pipeline.transformer.config.guidance_embeds and not negative):
             return told | _scale(guidance)
         return told | {"true_cfg_scale": guidance, "negative_prompt": [""] * images}
 

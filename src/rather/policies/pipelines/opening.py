@@ -56,6 +56,32 @@ def open_image(settings: PolicySettings) -> PipelinePolicy:
     return _policy_of(pipeline)(pipeline, ARCHITECTURES[kind](), schedule, settings, name, adapters)
 
 
+def guide_away(policy: PipelinePolicy, name: str) -> str:
+    """Let a policy's samples be guided away from another model, which was trained to be worse; returns its fingerprint.
+
+    Args:
+        name: as ``open_image`` takes it; of that pipeline only the denoiser is used.
+
+    Raises:
+        UserError: it cannot be opened, or its denoiser is none that could be in the policy's place.
+    """
+    other = open_image(policy.settings.model_copy(update={"model": name, "lora": False}))
+    if [type(other.network), _sizes(other.network)] != [type(policy.network), _sizes(policy.network)]:
+        what = f"its denoiser is not the architecture of {policy.name}"
+        raise UserError(what, where=f"--negative {name}", fix="train one from the same pipeline")
+    if other.schedule.prediction != policy.schedule.prediction:
+        what = f"it predicts {other.schedule.prediction}, {policy.name} {policy.schedule.prediction}"
+        raise UserError(what, where=f"--negative {name}", fix="train one from the same pipeline")
+    policy.negative = other.network
+    return other.fingerprint()
+
+
+def _sizes(network: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Of its weights, adapters left out."""
+    named = [(name.replace(".base_layer.", "."), p) for name, p in network.named_parameters()]
+    return [(name, tuple(p.shape)) for name, p in named if "lora_" not in name]
+
+
 def _policy_of(pipeline: Any) -> type[PipelinePolicy]:
     """A pipeline of the world of shapes has a policy that knows the truth about its samples."""
     from rather.policies.pipelines.policy import PipelinePolicy

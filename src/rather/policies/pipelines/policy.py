@@ -32,7 +32,8 @@ from rather.policies.pipelines.architectures import Architecture, text_encoders
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
 from rather.policies.pipelines.files import ADAPTERS
 from rather.policies.pipelines.frozen import hold
-from rather.policies.pipelines.pixels import Framed, framed, shape_of
+from rather.policies.pipelines.negative import WithNegative
+from rather.policies.pipelines.pixels import Framed, framed, png, shape_of
 from rather.policies.pipelines.quiet import quiet
 from rather.policies.pipelines.store import Store, content_key
 from rather.policies.precision import compute_dtype
@@ -58,7 +59,10 @@ class PipelinePolicy(DenoisingPolicy):
         network: the denoiser (UNet or transformer), with adapters where those are trained.
         size: side of the square that images are cut to; of other shapes the area.
         shapes: those that images are cut to.
+        negative: network that images are guided away from, instead of this one's prediction without a caption.
     """
+
+    negative: nn.Module | None = None
 
     def __init__(
         self,
@@ -163,6 +167,12 @@ class PipelinePolicy(DenoisingPolicy):
         self.shown = [text for text in captions.values() if text][:_SHOWN]
         return found
 
+    def blank(self) -> bytes:
+        """A grey square."""
+        from PIL import Image
+
+        return png(Image.new("RGB", (self.size, self.size), (128, 128, 128)))
+
     def latent_shape(self, shape: Shape) -> tuple[int, int, int]:
         """Channels, height and width of the latents of an image of ``shape``."""
         height, width = (side // self.pipeline.vae_scale_factor for side in shape)
@@ -179,6 +189,8 @@ class PipelinePolicy(DenoisingPolicy):
             raise Refused("wrong-type", "the caption of an image is not text")
         if not comparison.prompt.strip():
             raise Refused("empty-field", "the caption is empty")
+        if not comparison.responses:
+            raise Refused("empty-field", "there is no image")
         flip = self.settings.image_flip and stable_key(comparison.id) % 2 == 1
         contents = [_content(response) for response in comparison.responses]
         shape = self._shape(comparison)
@@ -341,19 +353,34 @@ class PipelinePolicy(DenoisingPolicy):
     def _call(
         self, captions: Sequence[str], shape: Shape, steps: int, guidance: float | None, **start: Any
     ) -> list[Any]:
-        """The pipeline's own call."""
+        """The pipeline's own call.
+
+        Raises:
+            UserError: there is a negative network, and nothing is guided.
+        """
         device = next(self.network.parameters()).device
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
-        setattr(self.pipeline, self.architecture.component, self.network)
-        with _on_accelerator(*parts, device=device), self._autocast(device):
-            return self.pipeline(
-                prompt=list(captions),
-                num_inference_steps=steps,
-                height=shape[0],
-                width=shape[1],
-                **self.architecture.sampling(self.pipeline, guidance, len(captions)),
-                **start,
-            ).images
+        denoiser: Any = self.network
+        if self.negative is not None:
+            denoiser = WithNegative(self.network, self.negative, len(captions))
+            parts.append(self.negative)
+        setattr(self.pipeline, self.architecture.component, denoiser)
+        try:
+            with _on_accelerator(*parts, device=device), self._autocast(device):
+                found = self.pipeline(
+                    prompt=list(captions),
+                    num_inference_steps=steps,
+                    height=shape[0],
+                    width=shape[1],
+                    **self.architecture.sampling(self.pipeline, guidance, len(captions), self.negative is not None),
+                    **start,
+                ).images
+        finally:
+            setattr(self.pipeline, self.architecture.component, self.network)
+        if self.negative is not None and not denoiser.used:
+            fix = "give a scale above 1; a pipeline that cannot guide has no use for a negative model"
+            raise UserError("nothing is guided away from the negative model", where=f"--guidance {guidance}", fix=fix)
+        return found
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""

@@ -28,11 +28,13 @@ class ShapesPolicy(PipelinePolicy):
         per_task: held-out captions of each of the six tasks that samples are checked for.
         drawn: those of each task that a sheet shows.
         noise_seed: of the noise that checked samples start from.
+        guidance: scale that they are made with.
     """
 
     per_task = 50
     drawn = 4
     noise_seed = 0
+    guidance = GUIDANCE
 
     @staticmethod
     def suited(settings: PolicySettings) -> PolicySettings:
@@ -63,5 +65,5 @@ class ShapesPolicy(PipelinePolicy):
     def _judged(self, per_task: int) -> tuple[list[Demand], list[str], list[Image]]:
         asked = prompts(per_task)
         captions = [caption for _, caption in asked]
-        made = self.images(captions, self.noise_seed, STEPS, GUIDANCE)
+        made = self.images(captions, self.noise_seed, STEPS, self.guidance)
         return [demand for demand, _ in asked], captions, [pixels_of(image) for image in made]
