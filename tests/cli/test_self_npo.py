@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ from tiny_images import SIDE, rows, tiny_pipeline
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_judge", raising=False)
+    (tmp_path / "own_judge.py").write_text("def size(caption, images):\n    return [len(image) for image in images]\n")
 
 
 def losses(run: Path) -> list[float]:
@@ -67,6 +72,17 @@ def test_a_pipeline(rather: Call, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model" / "pytorch_lora_weights.safetensors").is_file()
     page = (tmp_path / "run" / "report.html").read_text()
     assert base64.b64encode((tmp_path / "run" / "samples" / "after.png").read_bytes()).decode() in page
+    shown = json.loads((tmp_path / "run" / "samples.jsonl").read_text().splitlines()[-1])
+    assert "guided away from the trained model" in shown["prompt"]
+    code, _, told = rather("evaluate", "run")
+    assert code == 2 and "--judge scores images" in re.sub(r"\s+", " ", told)
+    code, _, told = rather("evaluate", "run", "--judge", "python:own_judge:size", "--images", 2)
+    assert code == 0, told
+    before, after = (
+        sorted((tmp_path / "run" / "samples" / "judged" / side).iterdir()) for side in ("before", "after")
+    )
+    assert len(before) == len(after) == 1
+    assert [path.read_bytes() for path in before] != [path.read_bytes() for path in after]
     code, _, told = rather(*common, "--output", "other", "--rollout.excess", -1, "--rollout.start", "data")
     assert code == 0, told
     assert losses(tmp_path / "other") != losses(tmp_path / "run")

@@ -15,6 +15,7 @@ from rather.policies.pipelines.negative import WithNegative
 from rather.policies.pipelines.opening import guide_away
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
+from rather.training.examine import guided_away
 from tiny_images import SIDE, tiny_pipeline
 
 KINDS = ("sd", "sd-v", "sdxl", "sd3", "flux")
@@ -131,8 +132,8 @@ def test_the_guided_prediction() -> None:
     assert found.tolist() == (2 * x + 4.5).tolist() and not alone.used
 
 
-@pytest.mark.parametrize(("kind", "guidance"), [("sd", 1.0), ("sdxl", 0.0), ("flux", None)])
-def test_where_nothing_is_guided(folders: dict[str, str], kind: str, guidance: float | None) -> None:
+@pytest.mark.parametrize(("kind", "guidance"), [("sd", 1.0), ("sdxl", 0.0), ("flux", 1.0)])
+def test_where_nothing_is_guided(folders: dict[str, str], kind: str, guidance: float) -> None:
     policy = opened(folders[kind])
     policy.negative = other(policy.network)
     with pytest.raises(UserError, match="nothing is guided"):
@@ -149,3 +150,18 @@ def test_what_can_be_a_negative_model(folders: dict[str, str]) -> None:
         guide_away(policy, folders["sd3"])
     with pytest.raises(UserError, match="predicts v"):
         guide_away(policy, folders["sd-v"])
+
+
+def test_samples_of_the_model_as_it_was(folders: dict[str, str]) -> None:
+    policy = opened(folders["sd"])
+    origin, trained = policy.network, other(policy.network)
+    plain = images(policy)
+    policy.negative = trained
+    expected = images(policy)
+    policy.network, policy.negative = trained, None
+    with guided_away(policy, origin):
+        assert np.array_equal(images(policy), expected)
+    assert policy.network is trained and policy.negative is None
+    with guided_away(policy, None):
+        assert policy.network is trained
+    assert not np.array_equal(plain, expected)

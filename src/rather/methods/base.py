@@ -150,6 +150,7 @@ class Method:
             responses, edges, margins), before they are encoded; a function of each comparison and the seed alone.
         wrap: (options, policy) -> the policy in the form that the method trains, before anything is encoded; the policy
             itself where that has no such form, which is then refused for what it lacks.
+        negative: the trained model is not sampled from; samples of another one are guided away from it.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Method:
     exceptions: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Any, Sequence[Comparison], int], list[Comparison]] | None = None
     wrap: Callable[[Any, Policy], Policy] | None = None
+    negative: bool = False
 
     def configure(self, values: Mapping[str, Any]) -> MethodOptions:
         """Validated options; dotted keys (``labels.flip_rate``) address nested ones.

@@ -37,5 +37,6 @@ METHOD = Method(
     options=Options,
     build=build,
     aliases=("negative_preference",),
+    negative=True,
     exceptions={"direction": "a negative model is to prefer the rejected response"},
 )

@@ -67,6 +67,7 @@ METHOD = Method(
     options=Options,
     build=build,
     wrap=wrap,
+    negative=True,
     needs=frozenset({"rollouts"}),
     aliases=("truncated_fine_tuning",),
     exceptions={

@@ -59,7 +59,8 @@ def rescore(
         data: held-out data; the run's own when left out.
         limit: use the first so many comparisons.
         judge: of images, by name; both models draw held-out captions for it, see ``rather.report.judged``. The images are
-            kept in ``samples/judged/before`` and ``after`` of the run.
+            kept in ``samples/judged/before`` and ``after`` of the run. A model that was trained to be guided away from
+            is: images after training are the first model's, with that guidance.
         images: how many captions are drawn.
         show: progress bars on standard error.
 
@@ -76,31 +77,39 @@ def rescore(
     from rather.policies.registry import open_policy
     from rather.training import finish
     from rather.training.display import Display
+    from rather.training.examine import guided_away
     from rather.training.settings import from_yaml, resolve
 
     model = final_model(run)
     finish.no_foreign_bars()
     config = resolve(from_yaml(run.path / "config.yaml"))
     method = get(config.method)
-    if method.wrap is not None:
+    scored = method.wrap is None
+    if not scored and judge is None:
         what = f"{method.name} scores what its model makes of the prompts, not the responses of the data"
-        raise UserError(what, where=str(run.path), fix="the run's own report has its held-out numbers")
+        fix = "the run's own report has its held-out numbers; --judge scores images"
+        raise UserError(what, where=str(run.path), fix=fix)
     comparisons, name = _held_out(config, method, data)
     comparisons = comparisons[:limit]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     initial = open_policy(_plain_settings(config, config.model))
     judged_by = _judge(judge, initial)
-    before = _evaluate(initial, initial, _objective(method, config, initial), config, comparisons, device, show)
     final = open_policy(_plain_settings(config, model))
-    trained = _objective(method, config, final)
-    _restore(trained, run.path)
-    after = _evaluate(final, initial, trained, config, comparisons, device, show)
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    if scored:
+        before = _evaluate(initial, initial, _objective(method, config, initial), config, comparisons, device, show)
+        trained = _objective(method, config, final)
+        _restore(trained, run.path)
+        after = _evaluate(final, initial, trained, config, comparisons, device, show)
     if judged_by is not None:
         captions = judged.captions_of(comparisons, images)
-        sides = []
+        sides, guided = [], initial.network if method.negative else None
         with Display(show=show).progress("drawing images", 2 * len(captions)) as advance:
-            for side, policy in (("before", initial), ("after", final)):
-                sides.append(judged.draw(policy, captions, config.seed, advance))
+            for side, policy, origin in (("before", initial, None), ("after", final, guided)):
+                policy.network.to(device)
+                with guided_away(policy, origin):
+                    sides.append(judged.draw(policy, captions, config.seed, advance))
                 judged.keep(sides[-1], run.path / "samples" / "judged" / side)
         found = judged.judged(judged_by, captions, *sides)
         before, after = before | found["before"], after | found["after"]

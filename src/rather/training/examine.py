@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from rather.policies.base import Policy
 from rather.stats import paired_change, wilson
@@ -59,6 +61,26 @@ def examine(
         if draw and callable(getattr(told, "illustrate", None)):
             _draw(told, output, when, found)
     return found
+
+
+def can_guide(policy: Policy) -> bool:
+    """Whether samples of a policy can be guided away from another network."""
+    return hasattr(getattr(policy, "policy", policy), "negative")
+
+
+@contextmanager
+def guided_away(policy: Policy, origin: nn.Module | None) -> Iterator[None]:
+    """While it lasts, samples are those of ``origin``, guided away from the policy's present network: what a negative model
+    is for. Without an origin nothing changes."""
+    own: Any = getattr(policy, "policy", policy)
+    network = own.network
+    if origin is not None:
+        own.network, own.negative = origin.to(next(network.parameters()).device), network
+    try:
+        yield
+    finally:
+        if origin is not None:
+            own.network, own.negative = network, None
 
 
 def known_before(output: Path) -> dict[str, Any]:

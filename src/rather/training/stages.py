@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -232,6 +233,8 @@ class Stages:
         self.device = accelerator.device
         seed_everything(self.config.seed, 1)
         wants, noising = wanted(self.objective)[1], self.objective.noising
+        guides = self.main and self.method.negative and examine.can_guide(self.policy)
+        self.origin = copy.deepcopy(self.policy.network).requires_grad_(False) if guides else None
         frozen = references.build_copy(self.config.reference, self.policy, wants, noising)
         learner = Learner(self.policy, self.objective)
         optimizer = optimisation.build_optimizer(learner.network, learner.objective, self.config)
@@ -322,7 +325,8 @@ class Stages:
         """Pass rates and picture of a policy that knows its world."""
         if self.main and not finish.is_sharded(self.policy.network):
             draw = self.config.samples
-            self.world = examine.examine(self.policy, self.output, when, self.world, self.text_world, draw=draw)
+            with examine.guided_away(self.policy, self.origin if when == "after" else None):
+                self.world = examine.examine(self.policy, self.output, when, self.world, self.text_world, draw=draw)
             self._write_evaluation(numbers)
 
     def _write_evaluation(self, numbers: dict[str, Any]) -> None:
@@ -380,6 +384,8 @@ class Stages:
             samples.write(self.output / "samples.jsonl", self.asked, self.answers, [text for text, _ in found])
         done_numbers = {"before": self.before, "after": after} if self.before else {}
         self._write_evaluation(done_numbers)
+        if self.origin is not None:
+            self.display.say("samples after training: the model as it was, guided away from the trained one")
         self._examine("after", done_numbers)
         folder = self.output / "model"
         finish.save_model(self.policy, self.config, folder, self.main)

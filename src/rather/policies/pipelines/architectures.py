@@ -122,11 +122,12 @@ class Flux:
 
     def sampling(self, pipeline: Any, guidance: float | None, images: int, negative: bool = False) -> dict[str, Any]:
         """A model that was distilled is told the scale, if there is no negative one; else it predicts the empty caption
-        too."""
+        too. The pipeline's own scale is not meant for that: without one a negative model is given 3.5."""
         told: dict[str, Any] = {"max_sequence_length": _longest(pipeline)}
-        if guidance is None or (pipeline.transformer.config.guidance_embeds and not negative):
+        if not negative and (guidance is None or pipeline.transformer.config.guidance_embeds):
             return told | _scale(guidance)
-        return told | {"true_cfg_scale": guidance, "negative_prompt": [""] * images}
+        scale = FLUX_GUIDANCE if guidance is None else guidance
+        return told | {"true_cfg_scale": scale, "negative_prompt": [""] * images}
 
     def start(self, noise: Tensor) -> Tensor:
         return _packed(noise)

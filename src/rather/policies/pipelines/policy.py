@@ -391,7 +391,8 @@ class PipelinePolicy(DenoisingPolicy):
         for number, image in enumerate(shown):
             sheet.paste(image, (number * self.size, 0))
         sheet.save(path, format="PNG")
-        return "; ".join(self.shown)
+        how = " (guided away from the trained model)" if self.negative is not None else ""
+        return "; ".join(self.shown) + how
 
 
 def preferred(comparison: Comparison) -> int:

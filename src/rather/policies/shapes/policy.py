@@ -60,7 +60,8 @@ class ShapesPolicy(PipelinePolicy):
         demands, captions, images = self._judged(self.drawn)
         right = [obeys(demand, image) for demand, image in zip(demands, images, strict=True)]
         sheet(captions, images, right, path)
-        return f"{len(images)} samples for held-out captions; a solid green frame: the image shows what was asked for"
+        how = ", guided away from the trained model" if self.negative is not None else ""
+        return f"{len(images)} samples for held-out captions{how}; a solid green frame: the image shows what was asked for"
 
     def _judged(self, per_task: int) -> tuple[list[Demand], list[str], list[Image]]:
         asked = prompts(per_task)
