@@ -15,8 +15,6 @@ from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand
 from rather.worlds.shapes.render import Image, to_png
 from rather.worlds.shapes.score import grade
 
-_TOGETHER = 64  # images made in one call
-
 
 @dataclass(frozen=True)
 class Made:
@@ -67,8 +65,8 @@ def make(
     flat, asked = noise.reshape(-1, *policy.noise_shape), np.repeat(texts, images).tolist()
     who = network_fingerprint(policy.network, policy.fingerprint(), steps, guidance)
     drawn: list[Image] = []
-    for first in range(0, len(asked), _TOGETHER):
-        some = slice(first, first + _TOGETHER)
+    for first in range(0, len(asked), policy.together):
+        some = slice(first, first + policy.together)
 
         def draw(some: slice = some) -> list[Image]:
             return [pixels_of(image) for image in policy.from_noise(asked[some], flat[some], steps, guidance)]
