@@ -8,8 +8,8 @@ that predicts v, held-out captions judged by the program.
 
 Arms. The base; ``diffusion_dpo`` at the beta of the study ``shapes``, and at a quarter of it, since a relative that only
 acts as a smaller beta is no better; ``mapo`` as released (version 1); ``inpo`` and ``smpo`` at the same beta, ``smpo``
-with the gain that gives its factor a mean of 1 on these pairs; ``poly_dpo`` with alpha 2 at the same beta. Learning rate
-and number of steps are those of Diffusion-DPO; nothing was tuned for the relatives.
+with the gain that gives its factor a mean of 1 on these pairs; ``poly_dpo`` with alpha 2 at the same beta. All at the
+learning rate of that study, for half as many steps; nothing was tuned for the relatives.
 
 Verdict. Supported when all four have a higher total than Diffusion-DPO; refuted when Diffusion-DPO has a higher total
 than each of the four. How each stands against the base and against the smaller beta is noted.
@@ -38,6 +38,8 @@ DPO, LOW = "diffusion_dpo", "diffusion_dpo, a quarter of beta"
 
 class Settings(shapes.Settings):
     processes: tuple[str, ...] = Field(("v",), min_length=1, max_length=1, description="base model")
+    epochs: float = Field(2.0, gt=0, description="passes over them")
+    per_task: int = Field(60, ge=1, description="held-out captions of each task")
     alpha: float = Field(2.0, description="alpha of poly_dpo")
 
 

@@ -41,6 +41,9 @@ DPO, PNAPO, SFT, SEPPO = "diffusion_dpo, own pairs", "pnapo, own pairs", "sft, w
 
 class Settings(shapes.Settings):
     processes: tuple[str, ...] = Field(("flow",), min_length=1, max_length=1, description="base model")
+    captions: int = Field(1000, ge=1, description="captions that the base model makes images of")
+    images: int = Field(4, ge=2, description="of each caption")
+    per_task: int = Field(60, ge=1, description="held-out captions of each task")
 
 
 def run(settings: Settings, seed: int) -> Rows:

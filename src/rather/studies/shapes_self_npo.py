@@ -45,6 +45,8 @@ _NEW = 1_000_000  # part of captions and pictures, away from those of pretrainin
 
 class Settings(shapes.Settings):
     processes: tuple[str, ...] = Field(("v",), min_length=1, max_length=1, description="base model")
+    epochs: float = Field(2.0, gt=0, description="passes over captions, pairs or pictures")
+    per_task: int = Field(50, ge=1, description="held-out captions of each task")
     omegas: tuple[float, ...] = Field(
         (1.0, 2.0, 4.0), min_length=2, description="omegas; the guidance scale is 1 + omega"
     )
