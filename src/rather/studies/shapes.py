@@ -17,9 +17,9 @@ Arms. The base; ``diffusion_dpo``; ``sft`` on the same winners for as many steps
 best of one's own samples).
 
 Verdict. Supported when the total rises for both base models, refuted when that of the diffusion model falls; the
-comparison with sft is noted. Learning rate, beta and the number of passes were chosen for the diffusion model with
-other pairs and other captions. So was the source of the pairs: pairs that a program draws (``world:shapes``), whose
-loser breaks the caption in one thing, moved nothing there.
+comparison with sft is noted. Learning rate, beta, the number of passes and that of images a caption were chosen for
+the diffusion model with other pairs and other captions. So was the source of the pairs: pairs that a program draws
+(``world:shapes``), whose loser breaks the caption in one thing, moved nothing there.
 
 [inferred] Everything but the loss: the paper trains Stable Diffusion on people's choices.
 """
