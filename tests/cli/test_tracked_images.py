@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,14 @@ def test_the_same_call_goes_on_where_it_was_stopped(folders: dict[str, str], tmp
     policy = opened(folders["sd"])
     prompts = [Comparison(str(i), caption, ()) for i, caption in enumerate(CAPTIONS)]
     asked: list[str] = []
+    drawn: list[int] = []
+    from_noise = policy.from_noise
+
+    def counted(captions: Any, *more: Any) -> Any:
+        drawn.append(len(captions))
+        return from_noise(captions, *more)
+
+    policy.from_noise = counted
 
     def score(caption: str, images: Any) -> list[float]:
         if caption == "a cat" and asked.count(caption) == 0:
@@ -165,7 +174,64 @@ def test_the_same_call_goes_on_where_it_was_stopped(folders: dict[str, str], tmp
         list(tracked_images(policy, prompts, score, tmp_path / "pairs.jsonl", how))
     assert len(list(tracked_images(policy, prompts, score, tmp_path / "pairs.jsonl", how))) == 4
     assert asked == ["a red square", "two blue circles", "a cat", "a cat", "the sea at night"]
+    assert drawn == [8, 4]  # all four captions together; then those that no judge had seen
     assert not list(tmp_path.glob(".pairs*"))
+
+
+def test_pairs_do_not_depend_on_what_is_made_together(
+    folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to rounding: in matrix products of another size sums are taken in another order."""
+    from PIL import Image
+
+    from rather.policies.pipelines import policy as policies
+
+    policy = opened(folders["sd"])
+    prompts = [Comparison(str(i), caption, ()) for i, caption in enumerate((*CAPTIONS, 7, " "))]
+    calls: list[int] = []
+    call = policy.pipeline.__class__.__call__
+
+    def counted(self: Any, *given: Any, **named: Any) -> Any:
+        calls.append(len(named["prompt"]))
+        return call(self, *given, **named)
+
+    monkeypatch.setattr(policy.pipeline.__class__, "__call__", counted)
+
+    def found(folder: str, together: int) -> list[tuple[Comparison, np.ndarray, list[np.ndarray]]]:
+        monkeypatch.setattr(policies, "_TOGETHER", together)
+        calls.clear()
+        (tmp_path / folder).mkdir()
+        left_out: Counter[str] = Counter()
+        # Scores do not depend on pixels: which image is the best is no matter of rounding.
+        made = tracked_images(
+            policy, prompts, lambda *_: [1.0, 2.0, 0.0], tmp_path / folder / "pairs.jsonl", ImageSampling(3, 2),
+            left_out=left_out,
+        )  # fmt: skip
+        rows = []
+        for pair in made:
+            shown = [pixels(Image.open(tmp_path / folder / name)) for name in pair.responses]
+            rows.append((pair, load_file(tmp_path / folder / pair.extras["noise"])["noise"], shown))
+        assert left_out == {"the same caption again": 1, "the caption is not text": 2}
+        return rows
+
+    many = found("many", 64)
+    assert calls == [12]
+    for together, expected in ((7, [6, 6]), (3, [3] * 4), (2, [2, 1] * 4)):
+        few = found(str(together), together)
+        assert calls == expected
+        for (pair, noise, shown), (other, its_noise, its_shown) in zip(many, few, strict=True):
+            assert pair == other
+            assert np.array_equal(noise, its_noise)
+            assert max(np.abs(a - b).max() for a, b in zip(shown, its_shown, strict=True)) <= 1
+    assert len({shown[0].tobytes() for _, _, shown in many}) == len(many) == 4
+
+
+@pytest.mark.parametrize(("side", "expected"), [(32, 64), (128, 16), (256, 4), (512, 1), (1024, 1)])
+def test_fewer_large_images_are_made_together(folders: dict[str, str], side: int, expected: int) -> None:
+    """By the positions of their latents; one is the square of 4 pixels here, of 8 in larger models."""
+    policy: Any = open_policy(PolicySettings.model_validate({"model": folders["sd"], "image_size": side}))
+    assert policy.noise_shape[1:] == (side // 4, side // 4)
+    assert policy.together == expected
 
 
 def test_mistakes(folders: dict[str, str], rather: Call, tmp_path: Path) -> None:

@@ -39,13 +39,28 @@ class Parts:
         Args:
             given: what this part depends on besides (JSON values).
         """
-        path = self.folder / f"{name}.json"
-        key = hashlib.sha256(canonical([self.settings, given])).hexdigest()
-        if path.is_file() and (kept := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
+        kept = self._kept(name, given)
+        if kept is not None:
             return kept["result"]
         result = make()
-        write_whole(path, json.dumps({"key": key, "result": result}, ensure_ascii=False).encode())
+        part = {"key": self._key(given), "result": result}
+        write_whole(self._path(name), json.dumps(part, ensure_ascii=False).encode())
         return result
+
+    def has(self, name: str, given: Any) -> bool:
+        """Whether ``get`` would find the result."""
+        return self._kept(name, given) is not None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _key(self, given: Any) -> str:
+        return hashlib.sha256(canonical([self.settings, given])).hexdigest()
+
+    def _kept(self, name: str, given: Any) -> dict[str, Any] | None:
+        path = self._path(name)
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return kept if kept is not None and kept["key"] == self._key(given) else None
 
     def clear(self) -> None:
         """Remove the folder: the work is done and its result is elsewhere."""

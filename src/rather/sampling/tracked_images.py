@@ -8,8 +8,9 @@ both noises. A noise is a function of the seed, the caption and the image's numb
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ _NOISE = 2  # stream of the generator
 
 Score = Callable[[Any, Sequence[bytes]], Any]
 """(caption, images as PNG) to a number for each, the better the higher."""
+_Drawn = tuple[np.ndarray, Sequence[Any]]  # noises and images of one caption
 
 
 class ImagesFromNoise(Protocol):
@@ -34,6 +36,9 @@ class ImagesFromNoise(Protocol):
 
     @property
     def noise_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def together(self) -> int: ...
 
     def from_noise(
         self, captions: Sequence[str], noise: np.ndarray, steps: int = ..., guidance: float | None = ...
@@ -76,7 +81,8 @@ def tracked_images(
 ) -> Iterator[Comparison]:
     """One pair for each different caption, with paths relative to the folder of ``out``, both scores and ``noise``.
 
-    What was made is kept until the work is done, so the same call goes on where it was stopped.
+    Images of several captions are made together, as many as the policy makes at a time. What was judged is kept until the
+    work is done, so the same call goes on where it was stopped.
 
     Args:
         prompts: their captions are used, nothing else of them.
@@ -85,46 +91,61 @@ def tracked_images(
     """
     left_out = left_out if left_out is not None else Counter()
     parts = Parts(out, [asdict(settings), policy.fingerprint(), judge])
+    captions, together = _captions(prompts, left_out), max(1, policy.together // settings.n)
+    while some := list(islice(captions, together)):
+        names = {caption: f"{stable_key(f'{settings.seed}/{caption}'):016x}" for caption in some}
+        drawn = _drawn(policy, [caption for caption, name in names.items() if not parts.has(name, caption)], settings)
+        for caption, name in names.items():
+
+            def make(caption: str = caption, name: str = name, drawn: Mapping[str, _Drawn] = drawn) -> dict[str, Any]:
+                return _judged(caption, *drawn[caption], score, out, name)
+
+            made = parts.get(name, caption, make)
+            if "reason" in made:
+                left_out[made["reason"]] += 1
+                continue
+            best, worst = made["scores"]
+            pair = Comparison(
+                "",
+                caption,
+                tuple(made["images"]),
+                (Edge(0, 1, margin=best - worst),),
+                scores=(best, worst),
+                extras=made["extras"],
+            )
+            yield replace(pair, id=content_id(pair))
+    parts.clear()
+
+
+def _captions(prompts: Iterable[Comparison], left_out: Counter[str]) -> Iterator[str]:
+    """The different ones."""
     seen: set[str] = set()
     for prompt in prompts:
         caption = prompt.prompt
         if not isinstance(caption, str) or not caption.strip():
             left_out["the caption is not text"] += 1
-            continue
-        if caption in seen:
+        elif caption in seen:
             left_out["the same caption again"] += 1
-            continue
-        seen.add(caption)
-        name = f"{stable_key(f'{settings.seed}/{caption}'):016x}"
-
-        def make(caption: str = caption, name: str = name) -> dict[str, Any]:
-            return _make(policy, caption, score, out, name, settings)
-
-        made = parts.get(name, caption, make)
-        if "reason" in made:
-            left_out[made["reason"]] += 1
-            continue
-        best, worst = made["scores"]
-        pair = Comparison(
-            "",
-            caption,
-            tuple(made["images"]),
-            (Edge(0, 1, margin=best - worst),),
-            scores=(best, worst),
-            extras=made["extras"],
-        )
-        yield Comparison(
-            content_id(pair), pair.prompt, pair.responses, pair.edges, scores=pair.scores, extras=pair.extras
-        )
-    parts.clear()
+        else:
+            seen.add(caption)
+            yield caption
 
 
-def _make(
-    policy: ImagesFromNoise, caption: str, score: Score, out: Path, name: str, settings: ImageSampling
+def _drawn(policy: ImagesFromNoise, captions: Sequence[str], settings: ImageSampling) -> dict[str, _Drawn]:
+    """Noises and images of each caption, all made together."""
+    if not captions:
+        return {}
+    noise = np.stack([start_noise(caption, policy.noise_shape, settings) for caption in captions])
+    asked = [caption for caption in captions for _ in range(settings.n)]
+    images = policy.from_noise(asked, noise.reshape(-1, *policy.noise_shape), settings.steps, settings.guidance)
+    own = (images[first : first + settings.n] for first in range(0, len(images), settings.n))
+    return dict(zip(captions, zip(noise, own, strict=True), strict=True))
+
+
+def _judged(
+    caption: str, noise: np.ndarray, images: Sequence[Any], score: Score, out: Path, name: str
 ) -> dict[str, Any]:
     """The files of one pair, and what its row says; or the reason why there is none."""
-    noise = start_noise(caption, policy.noise_shape, settings)
-    images = policy.from_noise([caption] * settings.n, noise, settings.steps, settings.guidance)
     pictures = [png(image) for image in images]
     scores = np.asarray(score(caption, pictures), np.float64)
     best, worst = int(scores.argmax()), int(scores.argmin())

@@ -13,8 +13,6 @@ from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand
 from rather.worlds.shapes.render import Image, to_png
 from rather.worlds.shapes.score import grade
 
-_TOGETHER = 64  # images made in one call
-
 
 @dataclass(frozen=True)
 class Made:
@@ -60,10 +58,7 @@ def make(
     texts = [demand.caption(int(random.integers(len(OPENINGS)))) for demand in demands]
     noise = random.standard_normal((captions, images, *policy.noise_shape), dtype=np.float32)
     flat, asked = noise.reshape(-1, *policy.noise_shape), np.repeat(texts, images).tolist()
-    drawn: list[Image] = []
-    for first in range(0, len(asked), _TOGETHER):
-        some = slice(first, first + _TOGETHER)
-        drawn += [pixels_of(image) for image in policy.from_noise(asked[some], flat[some], steps, guidance)]
+    drawn = [pixels_of(image) for image in policy.from_noise(asked, flat, steps, guidance)]
     found = []
     for row, (demand, text) in enumerate(zip(demands, texts, strict=True)):
         own = drawn[row * images : (row + 1) * images]

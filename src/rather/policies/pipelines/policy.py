@@ -7,7 +7,7 @@ through them once. A latent is a distribution: its mean and standard deviation a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,10 @@ from rather.policies.settings import PolicySettings
 _LATENTS, _CAPTIONS = 1_000_001, 1_000_002  # streams of the generator, beyond those of noising
 _FINE = 1 << 30
 _BATCH = 8  # images that go through the VAE together, captions through the text encoders
-_SHOWN, _STEPS, _TOGETHER = 4, 20, 64  # samples that a report shows, steps of each, samples made together
+_SHOWN, _STEPS = 4, 20  # samples that a report shows, steps of each
+# Images that the pipeline makes in one call. Memory grows with the positions of their latents: four images of 512 pixels
+# are what a run's report shows of such a model anyway. Of small images 64 are enough to keep a processor busy.
+_TOGETHER, _POSITIONS = 64, 4 * 64 * 64
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """Layers that get adapters unless others are named: those of attention, as in diffusers' own scripts."""
 
@@ -309,22 +312,26 @@ class PipelinePolicy(DenoisingPolicy):
             seed: with an image's number it decides its start noise, however many are made together.
             guidance: scale of guidance by the empty caption; the pipeline's default when left out.
         """
-        found: list[Any] = []
-        for first in range(0, len(captions), _TOGETHER):
-            some = captions[first : first + _TOGETHER]
-            noise = [torch.Generator("cpu").manual_seed(seed * _FINE + first + number) for number in range(len(some))]
-            found += self._call(some, (self.size, self.size), steps, guidance, generator=noise)
-        return found
+
+        def start(some: range) -> dict[str, Any]:
+            return {"generator": [torch.Generator("cpu").manual_seed(seed * _FINE + number) for number in some]}
+
+        return self._call(captions, (self.size, self.size), steps, guidance, start)
 
     @property
     def noise_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the noise that an image of the usual size is made from."""
         return self.latent_shape((self.size, self.size))
 
+    @property
+    def together(self) -> int:
+        """Images of the usual size that are made in one call."""
+        return _together(self.noise_shape)
+
     def from_noise(
         self, captions: Sequence[str], noise: np.ndarray, steps: int = _STEPS, guidance: float | None = None
     ) -> list[Any]:
-        """PIL images of captions, each a function of its own ``noise`` [n, C, H, W], standard normal.
+        """PIL images of captions, each a function of its own ``noise`` [n, C, H, W], standard normal, up to rounding.
 
         Samplers may draw further noise: a diffusion model is sampled by DDIM, whatever scheduler it comes with.
         """
@@ -333,27 +340,39 @@ class PipelinePolicy(DenoisingPolicy):
         scheduler = self.pipeline.scheduler
         self.pipeline.scheduler = _deterministic(scheduler, self.kind)
         try:
-            return self._call(captions, (height, width), steps, guidance, latents=latents)
+            return self._call(
+                captions, (height, width), steps, guidance, lambda some: {"latents": latents[some.start : some.stop]}
+            )
         finally:
             self.pipeline.scheduler = scheduler
 
     @torch.no_grad()
     def _call(
-        self, captions: Sequence[str], shape: Shape, steps: int, guidance: float | None, **start: Any
+        self,
+        captions: Sequence[str],
+        shape: Shape,
+        steps: int,
+        guidance: float | None,
+        start: Callable[[range], dict[str, Any]],
     ) -> list[Any]:
-        """The pipeline's own call."""
+        """The pipeline's own calls; ``start`` says what images of these numbers start from."""
         device = next(self.network.parameters()).device
         parts = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
         setattr(self.pipeline, self.architecture.component, self.network)
+        found: list[Any] = []
+        together = _together(self.latent_shape(shape))
         with _on_accelerator(*parts, device=device), self._autocast(device):
-            return self.pipeline(
-                prompt=list(captions),
-                num_inference_steps=steps,
-                height=shape[0],
-                width=shape[1],
-                **self.architecture.sampling(self.pipeline, guidance, len(captions)),
-                **start,
-            ).images
+            for first in range(0, len(captions), together):
+                some = range(len(captions))[first : first + together]
+                found += self.pipeline(
+                    prompt=[captions[number] for number in some],
+                    num_inference_steps=steps,
+                    height=shape[0],
+                    width=shape[1],
+                    **self.architecture.sampling(self.pipeline, guidance, len(some)),
+                    **start(some),
+                ).images
+        return found
 
     def illustrate(self, network: nn.Module, path: Path) -> str:
         """Samples for the captions that were encoded last (the held-out ones in a run) into ``path``, side by side."""
@@ -365,6 +384,11 @@ class PipelinePolicy(DenoisingPolicy):
             sheet.paste(image, (number * self.size, 0))
         sheet.save(path, format="PNG")
         return "; ".join(self.shown)
+
+
+def _together(latent: tuple[int, int, int]) -> int:
+    _, height, width = latent
+    return max(1, min(_TOGETHER, _POSITIONS // (height * width)))
 
 
 def preferred(comparison: Comparison) -> int:
