@@ -85,7 +85,9 @@ def save_weights(network: nn.Module, folder: Path, config: dict[str, object]) ->
 def trained_once(network: nn.Module, name: str, train: Callable[[nn.Module], None]) -> None:
     """Give ``network`` the cached weights ``name``, or train it and cache them. A second process waits for the first.
 
-    A cache that cannot be written costs time, not the run: the trained weights are used all the same.
+    Raises:
+        UserError: the cache cannot be written; said before the training (a disk that fills up, after it), and also where the
+            weights are already there.
     """
     from safetensors.torch import save_file
 
