@@ -25,7 +25,7 @@ SLOTS = (MOST, *(len(values) + 1 for values in (*_THING.values(), *_THING.values
 
 
 class Reader(nn.Module):
-    """One linear answer to each question, from the mean state of an encoder's tokens.
+    """One linear answer to each question, from one state of a caption: an encoder's pooled one, or else its tokens' mean.
 
     Args:
         width: of the states.
