@@ -1,6 +1,8 @@
 """Weights that come with the package: the autoencoder of shapes, and base models that take an hour of a processor.
 
-python -m rather.policies.shapes.weights autoencoder    # then v, flow: train anew what comes with the package
+What comes with the package is trained anew by
+
+    python -m rather.policies.shapes.weights autoencoder    # then v, flow
 """
 
 from __future__ import annotations
