@@ -37,6 +37,7 @@ from rather.studies import own_images
 from rather.studies.base import Criterion, Study, StudySettings
 from rather.studies.results import Finding, Results, Rows
 from rather.worlds.shapes.demand import TASKS
+from rather.worlds.shapes.score import GENEVAL, SINGLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
     from rather.data.types import Comparison
 
 ARMS = ("diffusion_dpo", "sft")
-SINGLE, STRICT = "single checks", "everything"
+STRICT = "everything"
 _NAMES = {
-    "GenEval-like total": "total",
+    GENEVAL: "total",
     "pass_rate": STRICT,
     SINGLE: SINGLE,
     **{task.replace("_", " "): task.replace("_", " ") for task in TASKS},

@@ -13,12 +13,11 @@ from rather.policies.settings import PolicySettings
 from rather.worlds.shapes.demand import TASKS, Demand
 from rather.worlds.shapes.picture import sheet
 from rather.worlds.shapes.render import Image
-from rather.worlds.shapes.score import marks, obeys, prompts
+from rather.worlds.shapes.score import GENEVAL, SINGLE, marks, obeys, prompts
 
 SIDE = 32
 """Of the images that base models are trained on."""
 GUIDANCE, STEPS = 3.0, 20
-SINGLE, GENEVAL = "single checks", "GenEval-like total"
 
 
 class ShapesPolicy(PipelinePolicy):

@@ -11,6 +11,8 @@ from rather.worlds.shapes.read import read
 from rather.worlds.shapes.render import Image
 from rather.worlds.shapes.scene import COLOURS, GROUNDS
 
+SINGLE, GENEVAL = "single checks", "GenEval-like total"
+"""What rates over all tasks are called: of ``checks`` one by one, and of what each demand's task is about (``marks``)."""
 _EVALUATION = 90_001
 """Seed of the prompts that models are measured on; no pairs are drawn from it."""
 
