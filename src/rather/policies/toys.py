@@ -86,7 +86,8 @@ def trained_once(network: nn.Module, name: str, train: Callable[[nn.Module], Non
     """Give ``network`` the cached weights ``name``, or train it and cache them. A second process waits for the first.
 
     Raises:
-        UserError: the cache cannot be written; said before the training, and also where the weights are already there.
+        UserError: the cache cannot be written; said before the training (a disk that fills up, after it), and also where the
+            weights are already there.
     """
     from safetensors.torch import save_file
 

@@ -45,7 +45,7 @@ _FINE = 1 << 30
 _BATCH = 8  # images that go through the VAE together, captions through the text encoders
 _SHOWN, _STEPS = 4, 20  # samples that a report shows, steps of each
 # Images that the pipeline makes in one call. Memory grows with the positions of their latents: four images of 512 pixels
-# go wherever such a model is used; of small images more than 64 make nothing faster.
+# are what a run's report shows of such a model anyway. Of small images 64 are enough to keep a processor busy.
 _TOGETHER, _POSITIONS = 64, 4 * 64 * 64
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """Layers that get adapters unless others are named: those of attention, as in diffusers' own scripts."""
