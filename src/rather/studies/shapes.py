@@ -86,10 +86,20 @@ def own_pairs(settings: Settings, process: str) -> Sequence[Comparison]:
 
 @lru_cache(maxsize=4)
 def _own_pairs(process: str, base_steps: int | None, captions: int, images: int) -> Sequence[Comparison]:
-    policy = opened(Settings.model_validate({"base_steps": base_steps}), process, 0)
-    made = own_images.make(policy, captions, images, _PAIRS_SEED, guidance=GUIDANCE)
+    made = _made(process, base_steps, captions, images)
     found = [one.pair(f"own-{row}", 0, -1) for row, one in enumerate(made)]
     return tuple(pair for pair in found if pair is not None)
+
+
+def made(settings: Settings, process: str) -> Sequence[own_images.Made]:
+    """The base model's own images, which those pairs are made of."""
+    return _made(process, settings.base_steps, settings.captions, settings.images)
+
+
+@lru_cache(maxsize=2)
+def _made(process: str, base_steps: int | None, captions: int, images: int) -> Sequence[own_images.Made]:
+    policy = opened(Settings.model_validate({"base_steps": base_steps}), process, 0)
+    return tuple(own_images.make(policy, captions, images, _PAIRS_SEED, guidance=GUIDANCE))
 
 
 def opened(settings: Settings, process: str, seed: int) -> Any:
