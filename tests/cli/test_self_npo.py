@@ -90,6 +90,23 @@ def test_a_pipeline(rather: Call, tmp_path: Path) -> None:
     assert code == 2 and "rollout.steps" in told
 
 
+def test_captions_are_data_enough(rather: Call, tmp_path: Path) -> None:
+    model = tiny_pipeline(tmp_path / "sd", "sd")
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(f'{{"prompt": "{word}"}}\n' for word in ("a cat", "a dog", "a boat"))
+    )
+    common = (
+        "train", "--model", model, "--data", "captions.jsonl", "--image-size", SIDE, "--max-steps", 1, "--batch-size", 2,
+        "--precision", "fp32", "--eval-fraction", 0, "--no-samples",
+    )  # fmt: skip
+    code, _, told = rather(*common, "--method", "self_npo", "--output", "run")
+    assert code == 0, told
+    code, _, told = rather(*common, "--method", "self_npo", "--rollout.start", "data", "--output", "wrong")
+    assert code == 2 and "there is no image" in re.sub(r"\s+", " ", told)
+    code, _, told = rather(*common, "--method", "sft", "--output", "wrong")
+    assert code == 2 and "3 of 3 examples have none" in re.sub(r"\s+", " ", told)
+
+
 def test_points(rather: Call, tmp_path: Path) -> None:
     code, _, told = rather(
         "train", "--model", "toy:points?steps=20", "--data", "world:points?pairs=40", "--method", "self_npo",
