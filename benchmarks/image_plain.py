@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,10 +34,20 @@ class PlainLoop:
         side: of the images.
         beta: as published; the loss has half of it.
         rank, alpha: of the adapters on the attention layers.
+        two_models: the reference is a second UNet instead of the same one without its adapters.
     """
 
     def __init__(
-        self, pipeline: Any, *, side: int, beta: float, learning_rate: float, bf16: bool, rank: int, alpha: float
+        self,
+        pipeline: Any,
+        *,
+        side: int,
+        beta: float,
+        learning_rate: float,
+        bf16: bool,
+        rank: int,
+        alpha: float,
+        two_models: bool = False,
     ) -> None:
         from diffusers import DDPMScheduler
         from peft import LoraConfig
@@ -46,6 +57,7 @@ class PlainLoop:
         self.noising: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         for part in (self.vae, self.text, self.unet):
             part.requires_grad_(False)
+        self.reference = copy.deepcopy(self.unet) if two_models else None
         self.unet.add_adapter(
             LoraConfig(
                 r=rank,
@@ -88,11 +100,14 @@ class PlainLoop:
                 lap("vae")
                 states = self.text(told.input_ids.to(self.device))[0].repeat(2, 1, 1)
                 lap("text")
-                self.unet.disable_adapters()
-                reference = self._errors(noisy, noise, timesteps, states)
-                self.unet.enable_adapters()
+                if self.reference is None:
+                    self.unet.disable_adapters()
+                    reference = self._errors(self.unet, noisy, noise, timesteps, states)
+                    self.unet.enable_adapters()
+                else:
+                    reference = self._errors(self.reference, noisy, noise, timesteps, states)
                 lap("reference")
-            errors = self._errors(noisy, noise, timesteps, states)
+            errors = self._errors(self.unet, noisy, noise, timesteps, states)
         (policy_w, policy_l), (reference_w, reference_l) = errors.chunk(2), reference.chunk(2)
         margin = (policy_w - reference_w) - (policy_l - reference_l)
         loss = -F.logsigmoid(-0.5 * self.beta * margin).mean()
@@ -106,9 +121,9 @@ class PlainLoop:
         steps = self.noising.config.num_train_timesteps
         return latents, noise, torch.randint(0, steps, (half,), device=self.device).repeat(2)
 
-    def _errors(self, noisy: Tensor, noise: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+    def _errors(self, unet: Any, noisy: Tensor, noise: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         """[2 B] mean squared error of the predicted noise."""
-        predicted = self.unet(noisy, timesteps, encoder_hidden_states=states, return_dict=False)[0]
+        predicted = unet(noisy, timesteps, encoder_hidden_states=states, return_dict=False)[0]
         return (predicted.float() - noise.float()).square().mean((1, 2, 3))
 
 

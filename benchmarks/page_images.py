@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import page_peers
 from benchmarks.compare import Spread, ratios, step_seconds
+from benchmarks.run_images import PLAIN
 from rather.report.numbers import shown
 from rather.studies.report import table
 
@@ -28,19 +29,20 @@ def section(found: Mapping[str, Any], folder: Path) -> list[str]:
         f"`diffusion_dpo --lora` on a Stable Diffusion with random weights ({found['size']}: {millions} M parameters, "
         f"{parts['trained'] / 1e6:.2f} M trained), {found['batch']} pairs of {found['side']} x {found['side']} pixels a "
         f"step, {found['precision']}. The plain loop runs VAE, text encoder and reference in every step; *tuned* is the "
-        "same with the allocator as `rather` sets it. `rather` is measured with its cache filled; filling it is the "
+        "same with the allocator as `rather` sets it, *two models* the plain loop with a second UNet as reference instead "
+        "of the same one without its adapters. `rather` is measured with its cache filled; filling it is the "
         "last row; pictures for the report are left out. "
         f"{len(results['rather'])} repeats in turns: median (least to most).",
         "",
         *table(("", "s a step", "CPU s a step", "MB above the pipeline", "MB in all"), _rows(found)),
         "",
-        *table(("", "plain", "plain tuned", "aim"), _ratios(found)),
+        *table(("", *PLAIN, "aim"), _ratios(found)),
         "",
         *_filling(found),
         "",
         "Seconds of a step by phase (median step; of `rather`, drawing the noise is in the reference):",
         "",
-        *table(("", *PHASES), [(name, *_phases(found, name)) for name in ("rather", "plain", "plain tuned")]),
+        *table(("", *PHASES), [(name, *_phases(found, name)) for name in ("rather", *PLAIN)]),
         "",
         "Operations of a forward pass, as shares of the UNet's: here VAE "
         f"{here['vae']:.2f} an image, text encoder {here['text']:.2f} a caption; Stable Diffusion 1.5 at 512 pixels "
@@ -67,7 +69,7 @@ def _told(spread: Spread, digits: int) -> str:
 
 def _rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
-    for name in ("rather", "plain", "plain tuned", "filling"):
+    for name in ("rather", *PLAIN, "filling"):
         results = found["results"][name]
         clocks = [Spread.of(map(_seconds(clock, found["warmup"]), results)) for clock in ("wall", "cpu")]
         memory = [Spread.of(each["memory"][what] for each in results) for what in ("above", "peak")]
@@ -77,7 +79,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _ratios(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ours, rows = found["results"]["rather"], []
-    peers = [found["results"][name] for name in ("plain", "plain tuned")]
+    peers = [found["results"][name] for name in PLAIN]
     for title, clock in (("faster, by the clock", "wall"), ("faster, CPU", "cpu")):
         spreads = [ratios(ours, peer, _seconds(clock, found["warmup"])) for peer in peers]
         rows.append((title, *(_judged(each, each.median >= FASTER) for each in spreads), f"at least {FASTER}"))

@@ -26,9 +26,10 @@ from rather.training import machine
 from rather.training.loop import Loop
 from rather.training.run import train
 
-Contender = Literal["rather", "filling", "plain", "plain tuned"]
+Contender = Literal["rather", "filling", "plain", "plain tuned", "two models"]
 """``filling``: images and captions into an empty cache, nothing else. ``plain tuned``: with the allocator as
-``rather`` sets it."""
+``rather`` sets it. ``two models``: as plain, but the reference is a second UNet."""
+PLAIN = ("plain", "plain tuned", "two models")
 
 _RANK, _ALPHA = 16, 32.0
 
@@ -90,16 +91,16 @@ class _Done(Exception):
 def run(job: ImageJob) -> ImageResult:
     """Train as the job says, in this process."""
     meter = Meter()
-    if job.contender != "plain":
+    if job.contender not in ("plain", "two models"):
         machine.prepare_cpu()
     pipeline, kind = load(job.pipeline, Path(job.pipeline))
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
     counted = {name: _size(part) for name, part in zip(("unet", "vae", "text"), parts, strict=True)}
-    if job.contender.startswith("plain"):
+    if job.contender in PLAIN:
         pipeline.to(meter.device)
     meter.loaded()
     with patch.dict(os.environ, {"RATHER_CACHE": job.cache}):
-        if job.contender.startswith("plain"):
+        if job.contender in PLAIN:
             steps, memory = _plain(job, pipeline, meter)
         elif job.contender == "filling":
             steps, memory = _filling(job, policy_of(job, pipeline, kind), meter)
@@ -123,7 +124,7 @@ def plain_of(job: ImageJob, pipeline: Any) -> PlainLoop:
     """The plain loop with the same adapters."""
     return PlainLoop(
         pipeline, side=job.side, beta=job.beta, learning_rate=job.learning_rate, bf16=job.precision == "bf16",
-        rank=_RANK, alpha=_ALPHA,
+        rank=_RANK, alpha=_ALPHA, two_models=job.contender == "two models",
     )  # fmt: skip
 
 

@@ -18,10 +18,10 @@ TINY = ["--size", "tiny", "--side", "32", "--steps", "1", "--repeats", "1", "--p
 def test_both_compute_the_same_and_the_page_says_so(tmp_path: Path) -> None:
     assert images.main([*TINY, "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "benchmarks" / "images.json").read_text())
-    assert set(found["results"]) == {"filling", "rather", "plain", "plain tuned"}
+    assert set(found["results"]) == {"filling", "rather", *run_images.PLAIN}
     assert found["agreement"]["difference"] < 1e-4
     assert abs(found["agreement"]["plain"] - math.log(2)) > 1e-2  # not the same only because nothing was trained
-    for name in ("rather", "plain", "plain tuned"):
+    for name in ("rather", *run_images.PLAIN):
         (result,) = found["results"][name]
         first, second = result["steps"]
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-5) and second["loss"] != first["loss"]
@@ -29,7 +29,7 @@ def test_both_compute_the_same_and_the_page_says_so(tmp_path: Path) -> None:
         assert 0 < sum(second["phases"].values()) <= second["wall"] * 1.05
     assert "vae" in second["phases"] and "vae" not in found["results"]["rather"][0]["steps"][1]["phases"]
     # The same adapters on both sides.
-    assert len({found["results"][name][0]["parameters"]["trained"] for name in ("rather", "plain")}) == 1
+    assert len({found["results"][name][0]["parameters"]["trained"] for name in ("rather", *run_images.PLAIN)}) == 1
     page = (tmp_path / "benchmarks.md").read_text()
     assert "## Images" in page and "Filling the cache costs" in page
 
