@@ -71,8 +71,8 @@ class Parts:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all, whoever else writes the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
     os.replace(partial, path)
