@@ -4,9 +4,9 @@
 
 Diffusion-DPO with every edge exchanged: the model learns what is not preferred. It is not sampled from; it takes the
 place of the unconditional prediction in classifier-free guidance, eps + omega (eps - eps_negative)
-(``rather.policies.guidance``; in a pipeline's own sampler, ``rather sample --negative``), on the weights of the model that it
-guides (``merged``). The loss is that of ``diffusion_dpo`` plus its margin. The released code has no factor 1/2: its 500 (SD 1.5) and 2000 (SDXL) are 1000 and 4000
-here.
+(``rather.policies.guidance``; in a pipeline's own sampler, ``rather sample --negative``), on the weights of the model
+that it guides (``merged``). The loss is that of ``diffusion_dpo`` plus its margin. The released code has no factor 1/2:
+its 500 (SD 1.5) and 2000 (SDXL) are 1000 and 4000 here.
 """
 
 from __future__ import annotations

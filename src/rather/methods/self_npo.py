@@ -5,11 +5,12 @@
     x: the clean estimate of a teacher at x_t, where its own sampler was stopped;  f: the student's, at x_s, s > t
 
 Makes a negative model without data: a model trained on what it makes itself gets a little worse, and guidance away from
-it (``rather.policies.guidance``, ``rather sample --negative``) makes samples better. With an exact teacher that sees the prompt there is nothing to
-lose, and nothing to gain. The loss is maximum likelihood; all that is particular is in the draw
-(``rather.policies.rollout.SelfRollouts``), which the method puts around any denoising policy. The teacher is a frozen copy
-of the model as it was before training; one that follows the student, as released, is there in Python only. Prompts alone
-are data enough; responses are read for their number and shape (or, as released, as the start of a roll-out).
+it (``rather.policies.guidance``, ``rather sample --negative``) makes samples better. With an exact teacher that sees the
+prompt there is nothing to lose, and nothing to gain. The loss is maximum likelihood; all that is particular is in the
+draw (``rather.policies.rollout.SelfRollouts``), which the method puts around any denoising policy. The teacher is a
+frozen copy of the model as it was before training; one that follows the student, as released, is there in Python only.
+Prompts alone are data enough; responses are read for their number and shape (or, as released, as the start of a
+roll-out).
 """
 
 from __future__ import annotations
