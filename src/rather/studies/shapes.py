@@ -54,6 +54,7 @@ _NAMES = {
 }
 _PAIRS_SEED = 10  # settings were chosen with others
 GUIDANCE = 3.0
+_COLOURS = 6  # of a chart; bars beyond are hatched
 
 
 class Settings(StudySettings):
@@ -205,7 +206,7 @@ def chart(r: Results, figure: Figure, arms: Sequence[str]) -> None:
     axes = figure.subplots()
     bars(r, axes, {arm: arm for arm in arms})
     axes.set(ylabel="share of images that obey")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
 
 def bars(r: Results, axes: Any, cells: Mapping[str, str]) -> None:
@@ -216,7 +217,8 @@ def bars(r: Results, axes: Any, cells: Mapping[str, str]) -> None:
         means = [r.mean(cell, name) for name in names]
         places = [place + (number - (len(cells) - 1) / 2) * width for place in range(len(names))]
         spread = [[m.mean - m.low for m in means], [m.high - m.mean for m in means]]
-        axes.bar(places, [m.mean for m in means], 0.9 * width, yerr=spread, label=label, color=f"C{number}")
+        look: dict[str, Any] = {"color": f"C{number % _COLOURS}", "hatch": "///" if number >= _COLOURS else None}
+        axes.bar(places, [m.mean for m in means], 0.9 * width, yerr=spread, label=label, edgecolor="white", **look)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
 
 
