@@ -128,8 +128,9 @@ class SelfRollouts:
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
         if self.start == "noise":
-            blank = (self.policy.blank(),)
-            comparisons = [one if one.responses else replace(one, responses=blank) for one in comparisons]
+            comparisons = [
+                one if one.responses else replace(one, responses=(self.policy.blank(),)) for one in comparisons
+            ]
         return self.policy.encode(comparisons)
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
