@@ -44,13 +44,14 @@ from rather.rewards.implicit import Ends, ImplicitReward, best_and_worst, replay
 from rather.studies.base import Criterion, Study, StudySettings
 from rather.studies.denoising import Pairs, base_model, lesson, train
 from rather.studies.figure import lines
-from rather.studies.results import Estimate, Finding, Results, Rows, every
+from rather.studies.results import Results, Rows
+from rather.studies.sail_claims import ALONE, SAIL, SEEDS, cell, claims, last
 from rather.worlds.points.truth import GOOD_RADIUS, PROMPTS, Points, directions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SAIL, ALONE, RANDOM, SEEDS, FULL = "SAIL", "all self", "random pair", "seeds only", "DPO, many pairs"
+RANDOM, FULL = "random pair", "DPO, many pairs"
 WORST = -3.0
 
 
@@ -153,10 +154,6 @@ class World:
         return train(self.policy, start, objective, steps, self.settings.rate)
 
 
-def cell(arm: str, number: int) -> str:
-    return f"{arm}, round {number}"
-
-
 def run(settings: Settings, seed: int) -> Rows:
     world = World(settings, seed)
     base = world.policy.network
@@ -179,39 +176,12 @@ def run(settings: Settings, seed: int) -> Rows:
     return rows
 
 
-def _last(r: Results, one: str, other: str, metric: str = "utility") -> Estimate:
-    return r.difference(cell(one, r.settings.rounds), cell(other, r.settings.rounds), metric)
-
-
-def _rises(r: Results) -> Finding:
-    steps = (("round 0", cell(SAIL, 1)), (cell(SAIL, 1), cell(SAIL, 2)))
-    return every(*(r.difference(after, before, "utility").above(0.0) for before, after in steps))
-
-
-def _right(r: Results) -> Finding:
-    return every(*(r.mean(cell(SAIL, number), "right").above(0.5) for number in range(1, r.settings.rounds + 1)))
-
-
-def _replay_helps(r: Results) -> Finding:
-    return every(*(_last(r, SAIL, ALONE, metric).above(0.0) for metric in ("utility", "right")))
-
-
-def _no_better_than_seeds(r: Results) -> Finding:
-    lead = _last(r, SAIL, SEEDS)
-    return Finding(lead.low <= 0, f"{lead.text()}, asked not above 0")
-
-
 CRITERIA = (
-    Criterion("rises", "SAIL's utility rises in the first and in the second round", _rises),
-    Criterion("right labels", "SAIL's self-labels are right for more than half of the pairs in every round", _right),
-    Criterion("replay", "in the last round utility and self-labels are worse without the replay of human pairs",
-              _replay_helps),
-    Criterion("seeds are enough", "after the last round SAIL's utility is not above that of human pairs alone, with the "
-              "same steps and references", _no_better_than_seeds, "refutes"),
+    *claims("utility", "human pairs"),
     Criterion("best and worst", "best and worst are better than random pairs after the last round",
-              lambda r: _last(r, SAIL, RANDOM).above(0.0), "noted"),
+              lambda r: r.difference(last(r, SAIL), last(r, RANDOM), "utility").above(0.0), "noted"),
     Criterion("many pairs", "SAIL ends within 0.05 of DPO on many human pairs, or above",
-              lambda r: r.difference(cell(SAIL, r.settings.rounds), FULL, "utility").above(-0.05), "noted"),
+              lambda r: r.difference(last(r, SAIL), FULL, "utility").above(-0.05), "noted"),
 )  # fmt: skip
 
 

@@ -41,14 +41,15 @@ from rather.rewards.implicit import ImplicitReward, best_and_worst, replayed
 from rather.studies import own_images, shapes
 from rather.studies.base import Criterion, Study
 from rather.studies.figure import lines
-from rather.studies.results import Finding, Results, Rows, every
+from rather.studies.results import Results, Rows
+from rather.studies.sail_claims import ALONE, SAIL, SEEDS, cell, claims, last
 from rather.training.plan import epoch_order
 from rather.worlds.shapes.render import to_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SAIL, ALONE, SEEDS, FULL = "SAIL", "all self", "seeds only", "DPO, many pairs"
+FULL = "DPO, many pairs"
 _TOGETHER = 16  # captions whose images are judged in one pass
 
 
@@ -155,45 +156,14 @@ def _passes(pairs: Sequence[Comparison], count: int, random: np.random.Generator
     return [replace(pair, id=f"{pair.id}, pass {time}") for time, pair in found[:count]]
 
 
-def cell(arm: str, number: int) -> str:
-    return f"{arm}, round {number}"
-
-
-def _last(r: Results, arm: str) -> str:
-    return cell(arm, r.settings.rounds)
-
-
-def _rises(r: Results) -> Finding:
-    rounds = ("round 0", cell(SAIL, 1), cell(SAIL, 2))
-    return every(*(r.difference(rounds[k + 1], rounds[k], "total").above(0.0) for k in range(2)))
-
-
-def _right(r: Results) -> Finding:
-    return every(*(r.mean(cell(SAIL, number), "right").above(0.5) for number in range(1, r.settings.rounds + 1)))
-
-
-def _replay_helps(r: Results) -> Finding:
-    return every(*(r.difference(_last(r, SAIL), _last(r, ALONE), metric).above(0.0) for metric in ("total", "right")))
-
-
-def _no_better_than_seeds(r: Results) -> Finding:
-    lead = r.difference(_last(r, SAIL), _last(r, SEEDS), "total")
-    return Finding(lead.low <= 0, f"{lead.text()}, asked not above 0")
-
-
 CRITERIA = (
-    Criterion("rises", "SAIL's total rises in the first and in the second round", _rises),
-    Criterion("right labels", "SAIL's self-labels are right for more than half of the pairs in every round", _right),
-    Criterion("replay", "in the last round total and self-labels are worse without the replay of labelled pairs",
-              _replay_helps),
-    Criterion("seeds are enough", "after the last round SAIL's total is not above that of the seeds alone, with the same "
-              "steps and references", _no_better_than_seeds, "refutes"),
+    *claims("total", "labelled pairs"),
     Criterion("gain", "after the last round SAIL's total is above the base's",
-              lambda r: r.difference(_last(r, SAIL), "base", "total").above(0.0), "noted"),
+              lambda r: r.difference(last(r, SAIL), "base", "total").above(0.0), "noted"),
     Criterion("gain of the seeds", "so is that of the seeds alone",
-              lambda r: r.difference(_last(r, SEEDS), "base", "total").above(0.0), "noted"),
+              lambda r: r.difference(last(r, SEEDS), "base", "total").above(0.0), "noted"),
     Criterion("many pairs", "DPO on many labelled pairs has a higher total than SAIL after the last round",
-              lambda r: r.difference(FULL, _last(r, SAIL), "total").above(0.0), "noted"),
+              lambda r: r.difference(FULL, last(r, SAIL), "total").above(0.0), "noted"),
 )  # fmt: skip
 
 
