@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -165,13 +166,15 @@ def _filling(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[
 
 
 def _rather(job: ImageJob, policy: PipelinePolicy, meter: Meter) -> tuple[list[ImageStep], dict[str, float]]:
+    """A batch goes through in one pass, as in the plain loop."""
     steps: list[ImageStep] = []
     memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, _watched(job, meter, steps, memory), suppress(_Done):
         train(
             policy, comparisons(job.data), method="diffusion_dpo", beta=job.beta, batch_size=job.batch,
-            max_steps=job.total, learning_rate=job.learning_rate, lr_schedule="constant", warmup_ratio=0.0,
-            seed=job.seed, eval_fraction=0.0, samples=False, save_steps=0, quiet=True, profile=meter.device.type == "cuda",
+            max_tokens=job.batch * 2 * math.prod(policy.noise_shape[1:]), max_steps=job.total,
+            learning_rate=job.learning_rate, lr_schedule="constant", warmup_ratio=0.0, seed=job.seed, eval_fraction=0.0,
+            samples=False, save_steps=0, quiet=True, profile=meter.device.type == "cuda",
             output=str(Path(folder) / "run"),
         )  # fmt: skip
     return steps, memory

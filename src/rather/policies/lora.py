@@ -32,6 +32,8 @@ def add_lora(model: Any, settings: PolicySettings, *, seed: int = 0) -> Any:
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
+    from rather.policies.lora_layers import fuse
+
     targets: str | list[str] = settings.lora_targets
     if targets != "all-linear":
         targets = [name.strip() for name in settings.lora_targets.split(",") if name.strip()]
@@ -46,7 +48,7 @@ def add_lora(model: Any, settings: PolicySettings, *, seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, config)
+            wrapped = get_peft_model(model, config)
         except ValueError as error:
             linear = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
             raise UserError(
@@ -54,6 +56,8 @@ def add_lora(model: Any, settings: PolicySettings, *, seed: int = 0) -> Any:
                 where=f"--lora-targets {settings.lora_targets}",
                 fix=f"linear layers of this model: {', '.join(linear)}" if linear else None,
             ) from error
+    fuse(wrapped)
+    return wrapped
 
 
 def keep_reference_adapter(model: Any, folder: str) -> None:

@@ -279,7 +279,10 @@ def load_pretrained(
     if at.adapter is not None:
         from peft import PeftModel
 
+        from rather.policies.lora_layers import fuse
+
         model = PeftModel.from_pretrained(model, at.adapter, is_trainable=adapter_trainable)
+        fuse(model)
     return model.eval()
 
 

@@ -7,15 +7,16 @@ from torch import nn
 
 
 def hold(network: nn.Module, dtype: torch.dtype) -> None:
-    """Keep frozen weights of linear and convolutional layers in ``dtype``, in place; convolutions have channels last.
+    """Keep frozen weights of linear and convolutional layers in ``dtype``, in place.
 
     Autocast would cast them in every pass, and keep the copies for the backward pass; the products are the same. The network
-    is to be called under autocast from then on.
+    is to be called under autocast from then on. Other frozen weights get memory of their own, so that the file that all came
+    from need not stay mapped.
     """
-    frozen = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    for layer in frozen:
-        for parameter in layer.parameters(recurse=False):
-            if not parameter.requires_grad and parameter.is_floating_point():
-                last = parameter.dim() == 4
-                form = torch.channels_last if last else torch.contiguous_format
-                parameter.data = parameter.data.to(dtype).contiguous(memory_format=form)
+    multiplied = {
+        id(p) for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d) for p in m.parameters(False)
+    }
+    for parameter in network.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            wanted = dtype if id(parameter) in multiplied else parameter.dtype
+            parameter.data = parameter.data.to(wanted, copy=True)

@@ -140,6 +140,10 @@ class PipelinePolicy(DenoisingPolicy):
                     fix = f"the default stands for {', '.join(LORA_TARGETS)}"
                     raise UserError(what, where=f"--lora-targets {settings.lora_targets}", fix=fix) from error
         adapted = hasattr(network, "peft_config")
+        if adapted:
+            from rather.policies.lora_layers import fuse
+
+            fuse(network)
         for key, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in key if adapted else True)
 
