@@ -31,6 +31,7 @@ class Rung:
     Attributes:
         form: ``None`` is the library's own choice.
         fast: matrix products in the machine's fast type rather than in float32.
+        lora: adapters rather than all weights; ``fused``: see ``Job``.
     """
 
     name: str
@@ -38,13 +39,15 @@ class Rung:
     form: str | None = None
     allocator: bool = True
     fast: bool = True
+    lora: bool = False
+    fused: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 IN_STEP = {"reference": "frozen"}
 
 LADDER = (
-    Rung("plain", "padded, whole logits, float32, reference in every step", "full", False, False, IN_STEP),
+    Rung("plain", "padded, whole logits, float32, reference in every step", "full", False, False, settings=IN_STEP),
     Rung("cache", "+ reference scores cached", "full", False, False),
     Rung("head", "+ head on response positions, in chunks", "padded", False, False),
     Rung("packing", "+ packing instead of padding", PACKED, False, False),
@@ -59,6 +62,8 @@ WITHOUT = (
     Rung("no-allocator", "allocator as it is", allocator=False),
     Rung("checkpointing", "with --gradient-checkpointing", settings={"gradient_checkpointing": True}),
     Rung("small-passes", "with --max-tokens 512", settings={"max_tokens": 512}),
+    Rung("lora", "with --lora", lora=True),
+    Rung("lora-peft", "with --lora, layers as peft has them", lora=True, fused=False),
 )
 RUNGS = {rung.name: rung for rung in (*LADDER, *WITHOUT)}
 
@@ -104,7 +109,9 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
                 steps=asked.steps,
                 warmup=WARMUP,
                 precision=dtype if rung.fast else "fp32",
+                lora=rung.lora,
                 allocator=rung.allocator,
+                fused=rung.fused,
                 form=rung.form,
                 settings=rung.settings,
                 seed=asked.seed,

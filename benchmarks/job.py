@@ -49,6 +49,7 @@ class Job(Short):
         peer_batch: most pairs in one forward pass of a peer, in passes of equal size; ``None``: the whole step.
         scoring: afterwards also time a forward pass with and without gradient.
         allocator: let the contender raise glibc's thresholds; the peer does so only at its best.
+        fused: adapters in one operation with their layers; else as peft has them.
         form: how ``rather`` lays out a batch, where that is not its own choice (``full``, ``padded``, ``packed``).
         settings: further settings of ``rather.train``.
     """
@@ -66,6 +67,7 @@ class Job(Short):
     peer_batch: int | None = None
     scoring: bool = False
     allocator: bool = True
+    fused: bool = True
     form: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     beta: float = 0.1

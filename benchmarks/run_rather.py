@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -145,7 +145,8 @@ def run(job: Job) -> Result:
         {"model": job.model, "precision": job.precision, "lora": job.lora, "max_length": 1 << 20, **fields}
     )
     if job.lora:
-        network = add_lora(network, settings, seed=job.seed)
+        with nullcontext() if job.fused else patch("rather.policies.lora_layers.fuse"):
+            network = add_lora(network, settings, seed=job.seed)
     positions = Positions(network)
     policy = open_given(network, job, settings)
     watch = Watch(job, meter, positions)

@@ -34,6 +34,15 @@ def tiny_pipeline(folder: Path, kind: str) -> str:
     return str(folder)
 
 
+def opened(folder: str, **settings: Any) -> Any:
+    """Its policy."""
+    from rather.policies.registry import open_policy
+    from rather.policies.settings import PolicySettings
+
+    told: dict[str, Any] = {"model": folder, "image_size": SIDE, "precision": "fp32"}
+    return open_policy(PolicySettings.model_validate(told | settings))
+
+
 def png(seed: int, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> bytes:
     from PIL import Image
 

@@ -23,7 +23,7 @@ from rather.errors import UserError
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
 from rather.sampling.tracked_images import ImageSampling, start_noise, tracked_images
-from tiny_images import SIDE, tiny_pipeline
+from tiny_images import SIDE, opened
 
 CAPTIONS = ("a red square", "two blue circles", "a cat", "a cat", "the sea at night")
 JUDGE = """
@@ -42,12 +42,6 @@ def broken(caption, images):
 """
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pipelines")
-    return {kind: tiny_pipeline(root / kind, kind) for kind in ("sd", "sdxl", "sd3", "flux")}
-
-
 @pytest.fixture(autouse=True)
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "cache"))
@@ -56,10 +50,6 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "own_judges", raising=False)
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in CAPTIONS))
-
-
-def opened(folder: str) -> Any:
-    return open_policy(PolicySettings.model_validate({"model": folder, "image_size": SIDE, "precision": "fp32"}))
 
 
 def pixels(image: Any) -> np.ndarray:

@@ -15,26 +15,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny_images
 from rather.data.refusal import Refused
 from rather.data.types import Comparison, Edge
 from rather.methods.registry import get
 from rather.policies.pipelines.buckets import nearest, shapes
 from rather.policies.pipelines.pixels import framed, shape_of
 from rather.policies.pipelines.policy import preferred
-from rather.policies.registry import open_policy
-from rather.policies.settings import PolicySettings
 from rather.training.learner import Learner
 from rather.training.plan import cut
-from tiny_images import SIDE, png, tiny_pipeline
+from tiny_images import SIDE, png
 
 SIZES = {"square": (36, 36), "wide": (100, 40), "high": (30, 50), "mild": (52, 36)}
 """Width and height of pictures."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pipelines")
-    return {kind: tiny_pipeline(root / kind, kind) for kind in ("sd", "sdxl", "sd3", "flux")}
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +36,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(folder: str, **settings: Any) -> Any:
-    given: dict[str, Any] = {"model": folder, "image_size": SIDE, "precision": "fp32", "image_buckets": True}
-    return open_policy(PolicySettings.model_validate(given | settings))
+    return tiny_images.opened(folder, **{"image_buckets": True, **settings})
 
 
 def pair(

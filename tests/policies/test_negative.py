@@ -13,28 +13,16 @@ import torch
 from rather.errors import UserError
 from rather.policies.pipelines.negative import WithNegative
 from rather.policies.pipelines.opening import guide_away
-from rather.policies.registry import open_policy
-from rather.policies.settings import PolicySettings
 from rather.training.examine import guided_away
-from tiny_images import SIDE, tiny_pipeline
+from tiny_images import opened
 
 KINDS = ("sd", "sd-v", "sdxl", "sd3", "flux")
 CAPTIONS = ("a cat", "two dogs")
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pipelines")
-    return {kind: tiny_pipeline(root / kind, kind) for kind in KINDS}
-
-
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATHER_CACHE", str(tmp_path / "cache"))
-
-
-def opened(folder: str) -> Any:
-    return open_policy(PolicySettings.model_validate({"model": folder, "image_size": SIDE, "precision": "fp32"}))
 
 
 def images(policy: Any, guidance: float | None = 3.0, steps: int = 3) -> np.ndarray:

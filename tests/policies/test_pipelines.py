@@ -27,15 +27,9 @@ from rather.policies.settings import PolicySettings
 from rather.training.drawing import make_draw
 from rather.training.learner import Learner
 from rather.training.references import AdaptersOff, Frozen
-from tiny_images import KINDS, SIDE, png, rows, tiny_pipeline
+from tiny_images import KINDS, SIDE, opened, png, rows
 
 SQUARE = (SIDE, SIDE)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pipelines")
-    return {kind: tiny_pipeline(root / kind, kind) for kind in KINDS}
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +39,6 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def open_with(**settings: Any) -> Any:
     return open_policy(PolicySettings.model_validate(settings))
-
-
-def opened(folder: str, **settings: Any) -> Any:
-    return open_with(model=folder, image_size=SIDE, precision="fp32", **settings)
 
 
 def pairs(number: int = 3) -> list[Comparison]:

@@ -25,7 +25,7 @@ from rather.policies.pipelines import policy as pipelines
 from rather.policies.rollout import SelfRollouts
 from rather.training import loop
 from rather.training.run import train
-from tiny_images import SIDE, png, rows, tiny_pipeline
+from tiny_images import SIDE, png, rows
 
 STEPS = int(os.environ.get("RATHER_TEST_STEPS", "2"))
 
@@ -43,11 +43,6 @@ def test_the_documentation_names_these_methods() -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="module")
-def folders(root: Path) -> dict[str, str]:
-    return {kind: tiny_pipeline(root / kind, kind) for kind in ("sd", "sd3")}
 
 
 @pytest.fixture(autouse=True)
