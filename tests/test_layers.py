@@ -13,7 +13,7 @@ ROOT = Path(rather.__file__).parent
 
 # From the bottom up; a package imports from its own layer and those before it. Packages on one line are one layer.
 LAYERS = [
-    ("errors", "paths", "stats"),
+    ("errors", "paths", "progress", "stats"),
     ("data", "worlds"),
     ("logic",),
     ("objectives",),

@@ -112,6 +112,19 @@ def test_what_it_does_not_know_is_left_to_peft(options: dict[str, Any]) -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+def test_layers_that_gather_their_own_weights_are_called() -> None:
+    ours, called = both()[1], []
+    for layer in ours.base_model.model.layers:
+        layer.get_base_layer().register_forward_hook(lambda *told: called.append(told))
+    x = torch.randn(4, IN, dtype=torch.float64)
+    found = ours(x)
+    assert not called
+    for layer in ours.base_model.model.layers:
+        layer.get_base_layer().weight.ds_id = 0
+    torch.testing.assert_close(ours(x), found, rtol=1e-12, atol=1e-12)
+    assert len(called) == 3
+
+
 def test_adapters_can_be_switched_off_merged_and_changed() -> None:
     theirs, ours = both()
     x = torch.randn(4, IN, dtype=torch.float64)

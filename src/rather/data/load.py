@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -17,10 +16,12 @@ from rather.data.store import Store
 from rather.data.types import Comparison, Source
 from rather.data.validate import Census
 from rather.errors import UserError
+from rather.progress import progress_bar
 
 IN_MEMORY = 50_000
 """Comparisons kept as objects; more are read from a memory-mapped file one at a time."""
 
+_OFTEN = 500  # rows between marks of progress
 _PEEK = 100  # rows of a file from which its format is told
 
 Item = tuple[Source, "Comparison | Refused", str, tuple[str, ...]]
@@ -97,18 +98,21 @@ def _parsed(opened: Opened, rule: formats.EdgeRule) -> Iterator[Item]:
 
 def _collect(items: Iterable[Item], name: str, strict: bool, limit: int | None) -> Comparisons:
     store, refused, census = Store(IN_MEMORY), list[Refusal](), Census()
-    for source, item, form, notes in _progress(items, name):
-        refusal = item if isinstance(item, Refused) else census.refuses(item)
-        if refusal is not None:
-            if strict:
-                fix = "mend the row; without --strict such rows are left out and counted"
-                raise UserError(refusal.args[0], where=str(source), fix=fix)
-            refused.append(Refusal(source, refusal.code, refusal.args[0]))
-        elif isinstance(item, Comparison):
-            census.add(item, form, notes)
-            store.append(item)
-            if len(store) == limit:
-                break
+    with progress_bar(f"reading {name}", None) as advance:
+        for count, (source, item, form, notes) in enumerate(items, 1):
+            if count % _OFTEN == 0:
+                advance(_OFTEN)
+            refusal = item if isinstance(item, Refused) else census.refuses(item)
+            if refusal is not None:
+                if strict:
+                    fix = "mend the row; without --strict such rows are left out and counted"
+                    raise UserError(refusal.args[0], where=str(source), fix=fix)
+                refused.append(Refusal(source, refusal.code, refusal.args[0]))
+            elif isinstance(item, Comparison):
+                census.add(item, form, notes)
+                store.append(item)
+                if len(store) == limit:
+                    break
     store.finish()
     if not len(store):
         raise _unusable(name, refused)
@@ -124,20 +128,3 @@ def _unusable(name: str, refused: list[Refusal]) -> UserError:
     return UserError(
         f"no row can be used; {len(refused)} were refused", where=name, fix=f"the first of each kind:\n  {fix}"
     )
-
-
-def _progress(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """A count on the terminal while a large source is read."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("reading {task.description}: {task.completed:,} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=None)
-        for count, item in enumerate(items, 1):
-            if count % 500 == 0:
-                progress.update(task, completed=count)
-            yield item

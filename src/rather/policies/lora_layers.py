@@ -28,7 +28,7 @@ def fuse(network: nn.Module) -> None:
 
 class FusedLinear(Linear):
     """As peft's where more is asked than one plain adapter: several at once, dropout in training, a bias of the adapter's,
-    merged weights, another kind of layer below."""
+    merged weights, another kind of layer below, weights that lie in several processes."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         name = None if args or kwargs else self._alone()
@@ -43,7 +43,10 @@ class FusedLinear(Linear):
 
     def _alone(self) -> str | None:
         """The only adapter at work, where it is a plain one."""
-        if self.disable_adapters or self.merged or type(self.get_base_layer()) is not nn.Linear:
+        base = self.get_base_layer()
+        if self.disable_adapters or self.merged or type(base) is not nn.Linear:
+            return None
+        if hasattr(base.weight, "ds_id"):  # DeepSpeed, third stage: weights are there in their own layer's call only
             return None
         names = [name for name in self.active_adapters if name in self.lora_A]
         if len(names) != 1 or names[0] in self.lora_variant or self.lora_B[names[0]].bias is not None:

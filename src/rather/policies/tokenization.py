@@ -7,8 +7,7 @@ always scored after exactly the ids that the model is given at inference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 from rather.data.types import Comparison
 from rather.policies.encoding_report import EncodingReport
 from rather.policies.rendering import Rendered, Unusable, render_chat, render_raw, template_mode
+from rather.progress import progress_bar
 
 Truncation = Literal["prompt_start", "response_end", "drop"]
 
@@ -91,11 +91,12 @@ class TextEncoder:
         bring (``Comparison.parts``).
 
         Args:
-            progress: show a bar on stderr; by default for long inputs on a terminal.
+            progress: show a bar on standard error; by default for long inputs.
         """
         report.comparisons += len(comparisons)
         found: list[tuple[Comparison, tuple[Tokens, ...]]] = []
-        with _bar(len(comparisons), progress) as advance:
+        long = len(comparisons) >= _LONG
+        with progress_bar("tokenizing", len(comparisons), show=long if progress is None else progress) as advance:
             for start in range(0, len(comparisons), _CHUNK):
                 chunk = comparisons[start : start + _CHUNK]
                 found += self._encode_chunk(chunk, report)
@@ -232,18 +233,3 @@ def _automatic_prefix(tokenizer: Any) -> list[int]:
 
 def _where(comparison: Comparison) -> str:
     return str(comparison.source) if comparison.source else comparison.id
-
-
-@contextmanager
-def _bar(total: int, show: bool | None) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not (show if show is not None else total >= _LONG and console.is_terminal):
-        yield lambda _: None
-        return
-    columns = (TextColumn("tokenizing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("tokenizing", total=total)
-        yield lambda count: bar.advance(task, count)

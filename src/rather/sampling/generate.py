@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rather.errors import UserError
+from rather.progress import progress_bar
 from rather.sampling.choose import Choice, uniforms
 from rather.sampling.decode import decode
 from rather.sampling.prompts import Prompt, batches, encode, end_ids
@@ -96,7 +97,7 @@ def generate(
     own: Any = tokenizer.pad_token_id
     pad = int(own) if own is not None else ends[0] if ends else 0
     found: dict[tuple[int, int], Sample] = {}
-    with _sampling_mode(model), _bar(len(rows), show=progress) as advance:
+    with _sampling_mode(model), progress_bar("sampling", len(rows), show=progress) as advance:
         for batch in plan:
             keys = [rows[index] for index in batch]
             u = uniforms(seed, keys, max_new_tokens) if temperature > 0 else None
@@ -148,20 +149,6 @@ def _sampling_mode(model: nn.Module) -> Iterator[None]:
             owner.generation_config = config
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _bar(total: int, *, show: bool) -> Iterator[Any]:
-    if not show:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sampling", total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _check(max_new_tokens: int, temperature: float, top_p: float, n: int, seed: int, batch_size: int) -> None:

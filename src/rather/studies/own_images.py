@@ -11,6 +11,7 @@ import numpy as np
 from rather.data.parts import write_whole
 from rather.data.types import Comparison, Edge
 from rather.paths import cache_dir
+from rather.progress import progress_bar
 from rather.worlds.shapes.demand import OPENINGS, TASKS, Demand, random_demand
 from rather.worlds.shapes.render import Image, to_png
 from rather.worlds.shapes.score import grade
@@ -65,13 +66,15 @@ def make(
     flat, asked = noise.reshape(-1, *policy.noise_shape), np.repeat(texts, images).tolist()
     who = network_fingerprint(policy.network, policy.fingerprint(), steps, guidance)
     drawn: list[Image] = []
-    for first in range(0, len(asked), policy.together):
-        some = slice(first, first + policy.together)
+    with progress_bar("the model's own images, once", len(asked)) as advance:
+        for first in range(0, len(asked), policy.together):
+            some = slice(first, first + policy.together)
 
-        def draw(some: slice = some) -> list[Image]:
-            return [pixels_of(image) for image in policy.from_noise(asked[some], flat[some], steps, guidance)]
+            def draw(some: slice = some) -> list[Image]:
+                return [pixels_of(image) for image in policy.from_noise(asked[some], flat[some], steps, guidance)]
 
-        drawn += _kept(content_key(who, flat[some].tobytes(), *asked[some]), draw)
+            drawn += _kept(content_key(who, flat[some].tobytes(), *asked[some]), draw)
+            advance(len(asked[some]))
     found = []
     for row, (demand, text) in enumerate(zip(demands, texts, strict=True)):
         own = drawn[row * images : (row + 1) * images]

@@ -1,13 +1,9 @@
-"""What a run prints: to standard error, on the first process only.
-
-A terminal gets progress bars; a log gets a line now and then.
-"""
+"""What a run prints: to standard error, on the first process only."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-_LINE_SECONDS = 30.0  # between lines of progress in a log
+from rather.progress import Lines, progress_bar, standard_error
 
 
 class Display:
@@ -27,7 +23,7 @@ class Display:
 
     def __init__(self, *, show: bool) -> None:
         self.show = show
-        self.console = Console(stderr=True, quiet=not show, highlight=False)
+        self.console = standard_error() if show else Console(stderr=True, quiet=True)
 
     def say(self, text: str, style: str | None = None) -> None:
         self.console.print(escape(text), style=style, soft_wrap=True)
@@ -50,50 +46,16 @@ class Display:
             table.add_row(*map(escape, row))
         self.console.print(table)
 
-    @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar that goes away when it is done."""
-        if not self.console.is_terminal:
-            lines, reached = Lines(self.say, what, total), 0
-
-            def advance(count: int) -> None:
-                nonlocal reached
-                reached += count
-                lines.reach(reached)
-
-            yield advance
-            return
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=not self.show) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda count: bar.advance(task, count)
+    def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """See ``rather.progress``."""
+        return progress_bar(what, total, show=self.show, console=self.console)
 
     def steps(self, total: int, done: int) -> AbstractContextManager[Steps]:
         return Steps(self, total, done)
 
 
-class Lines:
-    """Progress in a log: how far, and how long it will take, at most every half minute.
-
-    Args:
-        done: what was there at the start.
-    """
-
-    def __init__(self, say: Callable[[str], None], what: str, total: int, done: int = 0) -> None:
-        self.say, self.what, self.total, self.first = say, what, total, done
-        self.start = self.last = time.monotonic()
-
-    def reach(self, done: int, text: str = "") -> None:
-        now = time.monotonic()
-        if now - self.last < _LINE_SECONDS:
-            return
-        self.last = now
-        left = (now - self.start) / max(1, done - self.first) * (self.total - done) / 60
-        self.say("  ".join(filter(None, (f"{self.what} {done}/{self.total}", f"{left:.0f} min left", text))))
-
-
 class Steps:
-    """Progress of the optimizer steps, with the latest numbers; a bar stops while another one is shown."""
+    """Progress of the optimizer steps, with the latest numbers."""
 
     def __init__(self, display: Display, total: int, done: int) -> None:
         self.display, self.total, self.done, self.text = display, total, done, ""
@@ -131,17 +93,6 @@ class Steps:
             self.bar.update(self.task, completed=row["step"], text=text)
         else:
             self.lines.reach(row["step"], text)
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar off the screen: one live display at a time."""
-        if self.bar:
-            self.bar.stop()
-        try:
-            yield
-        finally:
-            if self.bar:
-                self.bar.start()
 
 
 def shown(value: Any) -> str:

@@ -89,8 +89,7 @@ class Fit:
                 self.course.done += 1
                 self._log(result, bar)
                 if self._evaluation_due():
-                    with bar.aside():
-                        self._evaluate()
+                    self._evaluate()
                 if result.stop:
                     self.save()
                     return False

@@ -25,6 +25,7 @@ from rather.policies.shapes.build import build
 from rather.policies.shapes.fit import Progress, fit
 from rather.policies.shapes.pretrain import pretrain
 from rather.policies.shapes.processes import Process
+from rather.progress import progress_bar
 
 STEPS = 5000
 """Of the base models, with 64 pictures each."""
@@ -107,13 +108,15 @@ def _trained_autoencoder(kept: Path) -> ShapesAutoencoder:
 
 @contextmanager
 def _bar(what: str, steps: int) -> Iterator[Progress]:
-    from rich import progress
-    from rich.console import Console
+    with progress_bar(what, steps) as advance:
+        reached = 0
 
-    columns = progress.Progress.get_default_columns()
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=steps)
-        yield lambda step, loss: bar.update(task, completed=step)
+        def reach(step: int, loss: float) -> None:
+            nonlocal reached
+            advance(step - reached)
+            reached = step
+
+        yield reach
 
 
 def main() -> None:
