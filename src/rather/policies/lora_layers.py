@@ -35,11 +35,9 @@ class FusedLinear(Linear):
         if name is None:
             return super().forward(x, *args, **kwargs)
         base, first, second = self.get_base_layer(), self.lora_A[name], self.lora_B[name]
-        given = x.dtype
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        found = _LowRank.apply(x, base.weight, base.bias, first.weight, second.weight, self.scaling[name])
-        return found if torch.is_autocast_enabled(x.device.type) else found.to(given)
+        return _LowRank.apply(x, base.weight, base.bias, first.weight, second.weight, self.scaling[name])
 
     def _alone(self) -> str | None:
         """The only adapter at work, where it is a plain one."""
