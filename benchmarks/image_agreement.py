@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -15,13 +16,14 @@ from benchmarks.run_images import ImageJob, comparisons, plain_of, policy_of
 from rather.policies.pipelines.opening import load
 
 
-def agreement(job: ImageJob, number: int = 2, spread: float = 0.3, beta: float = 100.0) -> dict[str, float]:
+def agreement(job: ImageJob, number: int = 2, spread: float = 2.7, beta: float = 100.0) -> dict[str, float]:
     """Both losses in float32 on the same pairs, noise and timesteps, with adapters that are no identity.
 
     The plain loop encodes images and captions itself; only the standard normal numbers are handed over.
 
     Args:
-        spread: of the random second factors of the adapters; large, so that the loss is far from log 2.
+        spread: of the random second factors of the adapters, times the root of the network's width, but at most 0.3; large,
+            so that the loss is far from log 2.
         beta: in the place of the job's: 2000 would make 1e-4 of the last digit of a squared error.
     """
     from rather.methods.registry import get
@@ -34,6 +36,8 @@ def agreement(job: ImageJob, number: int = 2, spread: float = 0.3, beta: float =
     plain = plain_of(job, other)
     plain.bf16 = False
     noise = torch.Generator().manual_seed(job.seed)
+    denoiser: Any = policy.network
+    spread = min(0.3, spread / denoiser.config.block_out_channels[0] ** 0.5)
     for name, parameter in policy.network.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(0, spread, generator=noise)

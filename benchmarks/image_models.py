@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-Size = Literal["tiny", "quarter"]
+Size = Literal["tiny", "quarter", "whole"]
 
 _SIZES: dict[str, dict[str, Any]] = {
     # Every width a quarter of Stable Diffusion 1.5's, and as many fewer heads, so that they are as wide as there: VAE, UNet
     # and text encoder keep their shares of a step, and softmax its share of attention.
     "quarter": {
         "unet": (80, 160, 320, 320), "heads": 2, "vae": (32, 64, 128, 128), "text": 192, "layers": 12, "groups": 8,
+    },
+    "whole": {
+        "unet": (320, 640, 1280, 1280), "heads": 8, "vae": (128, 256, 512, 512), "text": 768, "layers": 12, "groups": 32,
     },
     "tiny": {"unet": (8, 16), "heads": 2, "vae": (8, 8, 8), "text": 16, "layers": 2, "groups": 4},
 }  # fmt: skip

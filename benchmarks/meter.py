@@ -28,7 +28,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.device = device()
-        self.loaded_mb = 0.0
+        self.loaded_mb = self.before_mb = 0.0
 
     def now(self) -> tuple[float, float]:
         """Wall and CPU seconds, after the device has done its work."""
@@ -43,17 +43,32 @@ class Meter:
     def loaded(self) -> None:
         """The model is there: measure memory from here."""
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self.loaded_mb = torch.cuda.memory_allocated() / _MIB
-            return
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is now the present size
-        self.loaded_mb = psutil.Process().memory_info().rss / _MIB
+        self._reset_peak()
+        cuda = self.device.type == "cuda"
+        now = torch.cuda.memory_allocated() if cuda else psutil.Process().memory_info().rss
+        self.loaded_mb = now / _MIB
+
+    def ready(self) -> None:
+        """All is made that training needs: measure the steps apart from here."""
+        self.before_mb = self._peak()
+        self._reset_peak()
 
     def memory(self) -> dict[str, float]:
-        peak = _resident_peak() if self.device.type == "cpu" else torch.cuda.max_memory_allocated() / _MIB
-        return {"loaded": self.loaded_mb, "peak": peak, "above": max(0.0, peak - self.loaded_mb)}
+        """``above``: what the peak is above the loaded model; ``steps``: what that of the steps is."""
+        steps = self._peak()
+        peak = max(steps, self.before_mb)
+        above = {"above": max(0.0, peak - self.loaded_mb), "steps": max(0.0, steps - self.loaded_mb)}
+        return {"loaded": self.loaded_mb, "peak": peak, **above}
+
+    def _peak(self) -> float:
+        return _resident_peak() if self.device.type == "cpu" else torch.cuda.max_memory_allocated() / _MIB
+
+    def _reset_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is now the present size
 
 
 def _resident_peak() -> float:

@@ -29,6 +29,7 @@ python -m benchmarks.ablation --pairs pairs.jsonl   # each part of the fast path
 python -m benchmarks.growth                         # small random models, a few minutes
 python -m benchmarks.methods                        # every method, 20 steps
 python -m benchmarks.images                         # Diffusion-DPO on a random image pipeline, a few minutes
+python -m benchmarks.images --size whole --batch-size 1  # the same in the size of Stable Diffusion 1.5, ten minutes
 ```
 
 Without `--pairs` the embedded instruction pairs are used. With a GPU everything runs on it, and `--model random:1b` makes

@@ -140,6 +140,7 @@ def _plain(job: ImageJob, pipeline: Any, meter: Meter) -> tuple[list[ImageStep],
     torch.manual_seed(job.seed)
     loop, rows = plain_of(job, pipeline), read(job.data)
     steps = []
+    meter.ready()
     for number in range(job.total):
         phases: dict[str, float] = {}
         start = meter.now()
@@ -187,6 +188,8 @@ def _watched(job: ImageJob, meter: Meter, steps: list[ImageStep], memory: dict[s
 
     def step(loop: Loop, number: int) -> Any:
         nonlocal mark
+        if mark is None:
+            meter.ready()
         start = mark or meter.now()
         found = original(loop, number)
         steps.append(ImageStep(**meter.since(start), loss=found.loss, phases=dict(found.seconds)))
