@@ -127,10 +127,9 @@ class SelfRollouts:
         return getattr(self.policy, "report", None)
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded]:
-        if self.start == "noise":
-            comparisons = [
-                one if one.responses else replace(one, responses=(self.policy.blank(),)) for one in comparisons
-            ]
+        if self.start == "noise" and not all(one.responses for one in comparisons):
+            blank = (self.policy.blank(),)
+            comparisons = [one if one.responses else replace(one, responses=blank) for one in comparisons]
         return self.policy.encode(comparisons)
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
