@@ -190,7 +190,8 @@ def _watched(job: ImageJob, meter: Meter, steps: list[ImageStep], memory: dict[s
         nonlocal mark
         if mark is None:
             meter.ready()
-        start = mark or meter.now()
+            mark = meter.now()
+        start = mark
         found = original(loop, number)
         steps.append(ImageStep(**meter.since(start), loss=found.loss, phases=dict(found.seconds)))
         mark = meter.now()

@@ -14,9 +14,8 @@ from rather.errors import UserError
 from rather.policies.pipelines.negative import WithNegative
 from rather.policies.pipelines.opening import guide_away
 from rather.training.examine import guided_away
-from tiny_images import opened
+from tiny_images import KINDS, opened
 
-KINDS = ("sd", "sd-v", "sdxl", "sd3", "flux")
 CAPTIONS = ("a cat", "two dogs")
 
 
