@@ -46,8 +46,13 @@ def main(
     options: argparse.ArgumentParser,
     measure: Measure,
     arguments: Sequence[str] | None = None,
+    *,
+    file: Callable[[argparse.Namespace], str] | None = None,
 ) -> int:
     """Run a command: measure, write its JSON, make the page anew.
+
+    Args:
+        file: of the JSON, without its ending, where one command has several of them.
 
     Returns:
         The exit code: 0, 1 for a failed check or contender, 2 for a mistake in the options.
@@ -78,7 +83,7 @@ def main(
         "in_process": asked.in_process,
         "environment": before,
     }
-    write_json(into / f"{name}.json", {**head, **found})
+    write_json(into / f"{file(asked) if file else name}.json", {**head, **found})
     print(f"wrote {build(asked.out)}")
     if found.get("failed"):
         print(f"failed: {found['failed']}", file=sys.stderr)

@@ -81,7 +81,7 @@ def told(runner: Runner, say: Callable[[str], None]) -> Runner:
         wall, cpu = (sum(step[name] for step in steps) / len(steps) for name in ("wall", "cpu"))
         name = job.contender if job.form is None else f"{job.contender}, {job.form}"
         say(
-            f"  {name:16} {wall:8.2f} s and {cpu:8.2f} CPU s a step, {found['memory']['above']:7,.0f} MB above "
+            f"  {name:18} {wall:8.2f} s and {cpu:8.2f} CPU s a step, {found['memory']['above']:7,.0f} MB above "
             f"the loaded model   ({time.perf_counter() - start:.0f} s in all)"
         )
         return found

@@ -20,7 +20,7 @@ from benchmarks import command, image_models
 from benchmarks.environment import precision
 from benchmarks.execute import Runner
 from benchmarks.image_agreement import agreement
-from benchmarks.run_images import PLAIN, ImageJob
+from benchmarks.run_images import ALL, ImageJob
 from rather.errors import UserError
 
 WARMUP = 1
@@ -57,7 +57,7 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
         precision=precision(asked.precision),
         seed=asked.seed,
     )
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ("filling", "rather", *PLAIN)}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ALL}
     for repeat in range(asked.repeats):
         for contender, results in found.items():
             cache = str(scratch / f"cache-{repeat}")  # empty for the filling, full for the run after it
@@ -87,7 +87,9 @@ def measure(asked: argparse.Namespace, runner: Runner, scratch: Path) -> dict[st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command.main("images", options(), measure, arguments)
+    return command.main(
+        "images", options(), measure, arguments, file=lambda asked: f"images-{asked.size}-{asked.side}"
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ python -m benchmarks.growth                         # small random models, a few
 python -m benchmarks.methods                        # every method, 20 steps
 python -m benchmarks.images                         # Diffusion-DPO on a random image pipeline, a few minutes
 python -m benchmarks.images --size whole --batch-size 1  # the same in the size of Stable Diffusion 1.5, ten minutes
+                                                    # and --side 512, half an hour
 ```
 
 Without `--pairs` the embedded instruction pairs are used. With a GPU everything runs on it, and `--model random:1b` makes
@@ -47,13 +48,13 @@ def build(out: Path) -> Path:
         "ablation": _ablation,
         "growth": _growth,
         "methods": _methods,
-        "images": page_images.section,
     }
     lines = [HEAD]
     for name, section in sections.items():
         found = read_json(folder / f"{name}.json")
         if found:
             lines += section(found, folder)
+    lines += page_images.section([read_json(file) for file in folder.glob("images-*.json")])
     write_text(out / "benchmarks.md", "\n".join([*lines, TAIL]))
     return out / "benchmarks.md"
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import page_peers
@@ -16,31 +15,57 @@ from rather.studies.report import table
 PHASES = ("data", "vae", "text", "reference", "forward", "backward", "optimizer")
 FASTER, MEMORY = 1.5, 0.7
 """What the project aims at: the plain loop's time over ours at least, our memory over its at most."""
+WIDTHS = {
+    "whole": "Stable Diffusion 1.5's own widths", "quarter": "A quarter of every width", "tiny": "Tiny"
+}  # fmt: skip
 
 
-def section(found: Mapping[str, Any], folder: Path) -> list[str]:
-    results, parts = found["results"], found["results"]["rather"][0]["parameters"]
+INTRODUCTION = """## Images
+
+`diffusion_dpo --lora` on a Stable Diffusion with random weights. The plain loop runs VAE, text encoder and reference
+in every step; *tuned* is the same with the allocator as `rather` sets it, *two models* the plain loop with a second
+UNet as reference instead of the same one without its adapters. `rather` is measured with its cache filled; filling it
+is the last row; pictures for the report are left out. Memory is resident memory above that of the loaded pipeline,
+whose file is mapped and hardly read yet; the steps' own is apart, as weights of the file are read once to tell
+whether anything has changed, and held in the fast type from then on, off the mapped file.
+
+What `rather` saves in time: VAE and text encoder; the cast of all weights to the fast type, which autocast repeats in
+every pass; and, on a processor, part of the convolutions. torch brings the weights of one into an order of its own in
+every call, and where images have few pixels and the layer many channels that takes longer than the convolution; there
+`rather` takes one product with the weights as they lie. *torch convolutions* is `rather` without that. What it cannot
+save is the rest of the UNet: the more pixels, the more of a step is attention, which is torch's own in all of them.
+"""
+
+
+def section(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of every size and side that was measured, largest networks first."""
+    order = sorted(all_found, key=lambda found: (-_parameters(found)["unet"], found["side"]))
+    return [INTRODUCTION, *(line for found in order for line in _one(found))] if order else []
+
+
+def _parameters(found: Mapping[str, Any]) -> Mapping[str, int]:
+    return found["results"]["rather"][0]["parameters"]
+
+
+def _one(found: Mapping[str, Any]) -> list[str]:
+    results, parts = found["results"], _parameters(found)
     millions = ", ".join(f"{name} {parts[name] / 1e6:.1f}" for name in ("unet", "vae", "text"))
     here, published = (_shares(found["gflops"][name]) for name in ("here", "sd15"))
     same = found["agreement"]
     return [
-        "## Images",
+        f"### {WIDTHS[found['size']]}, {found['side']} x {found['side']} pixels",
         "",
-        f"`diffusion_dpo --lora` on a Stable Diffusion with random weights ({found['size']}: {millions} M parameters, "
-        f"{parts['trained'] / 1e6:.2f} M trained), pairs of {found['side']} x {found['side']} pixels, {found['batch']} a "
-        f"step, {found['precision']}. The plain loop runs VAE, text encoder and reference in every step; *tuned* is the "
-        "same with the allocator as `rather` sets it, *two models* the plain loop with a second UNet as reference instead "
-        "of the same one without its adapters. `rather` is measured with its cache filled; filling it is the "
-        "last row; pictures for the report are left out. Memory is resident memory above that of the loaded pipeline, whose "
-        "file is mapped and hardly read yet; the steps' own is apart, as weights of the file are read once to tell whether "
-        "anything has changed, and held in the fast type from then on. "
-        f"{len(results['rather'])} repeats in turns: median (least to most).",
+        f"{millions} M parameters, {parts['trained'] / 1e6:.2f} M trained; pairs a step: {found['batch']}; "
+        f"{found['precision']}, {len(results['rather'])} repeats in turns: median (least to most).",
         "",
         *table(("", "s a step", "CPU s a step", "MB above the pipeline", "MB in its steps"), _rows(found)),
         "",
         *table(("", *PLAIN, "aim"), _ratios(found)),
         "",
         *_filling(found),
+        "",
+        f"With torch's convolutions in all layers a step of `rather` takes {_told(_without_products(found), 2)} times as "
+        "long.",
         "",
         "Seconds of a step by phase (median step; of `rather`, drawing the noise is in the reference):",
         "",
@@ -71,7 +96,7 @@ def _told(spread: Spread, digits: int) -> str:
 
 def _rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
-    for name in ("rather", *PLAIN, "filling"):
+    for name in ("rather", "torch convolutions", *PLAIN, "filling"):
         results = found["results"][name]
         clocks = [Spread.of(map(_seconds(clock, found["warmup"]), results)) for clock in ("wall", "cpu")]
         memory = [Spread.of(each["memory"][what] for each in results) for what in ("above", "steps")]
@@ -93,6 +118,11 @@ def _ratios(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ]
         rows.append((title, *(_judged(s, s.median <= MEMORY) for s in shares), f"at most {MEMORY}"))
     return rows
+
+
+def _without_products(found: Mapping[str, Any]) -> Spread:
+    results = found["results"]
+    return ratios(results["rather"], results["torch convolutions"], _seconds("wall", found["warmup"]))
 
 
 def _judged(spread: Spread, met: bool) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from unittest.mock import patch
 
 import torch
@@ -18,6 +18,7 @@ from benchmarks.image_plain import PlainLoop, read
 from benchmarks.job import Short
 from benchmarks.meter import Meter
 from rather.data.types import Comparison, Edge
+from rather.policies.pipelines import policy as policies
 from rather.policies.pipelines.architectures import ARCHITECTURES
 from rather.policies.pipelines.noise import schedule_of
 from rather.policies.pipelines.opening import load
@@ -27,9 +28,12 @@ from rather.training import machine
 from rather.training.loop import Loop
 from rather.training.run import train
 
-Contender = Literal["rather", "filling", "plain", "plain tuned", "two models"]
-"""``filling``: images and captions into an empty cache, nothing else. ``plain tuned``: with the allocator as
-``rather`` sets it. ``two models``: as plain, but the reference is a second UNet."""
+Contender = Literal["filling", "rather", "torch convolutions", "plain", "plain tuned", "two models"]
+"""``filling``: images and captions into an empty cache, nothing else. ``torch convolutions``: ``rather`` without products in
+their place. ``plain tuned``: with the allocator as ``rather`` sets it. ``two models``: as plain, but the reference is a
+second UNet."""
+ALL: tuple[Contender, ...] = get_args(Contender)
+"""In the order in which they run: ``rather`` finds the cache filled."""
 PLAIN = ("plain", "plain tuned", "two models")
 
 _RANK, _ALPHA = 16, 32.0
@@ -105,6 +109,9 @@ def run(job: ImageJob) -> ImageResult:
             steps, memory = _plain(job, pipeline, meter)
         elif job.contender == "filling":
             steps, memory = _filling(job, policy_of(job, pipeline, kind), meter)
+        elif job.contender == "torch convolutions":
+            with patch.object(policies, "use_products", lambda network: None):
+                steps, memory = _rather(job, policy_of(job, pipeline, kind), meter)
         else:
             steps, memory = _rather(job, policy_of(job, pipeline, kind), meter)
     counted["trained"] = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)

@@ -13,12 +13,13 @@ from benchmarks import images, run_images
 pytest.importorskip("diffusers")
 
 TINY = ["--size", "tiny", "--side", "32", "--steps", "1", "--repeats", "1", "--precision", "fp32", "--in-process"]
+FILE = "benchmarks/images-tiny-32.json"
 
 
 def test_both_compute_the_same_and_the_page_says_so(tmp_path: Path) -> None:
     assert images.main([*TINY, "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "benchmarks" / "images.json").read_text())
-    assert set(found["results"]) == {"filling", "rather", *run_images.PLAIN}
+    found = json.loads((tmp_path / FILE).read_text())
+    assert set(found["results"]) == set(run_images.ALL)
     assert found["agreement"]["difference"] < 1e-4
     assert abs(found["agreement"]["plain"] - math.log(2)) > 1e-2  # not the same only because nothing was trained
     for name in ("rather", *run_images.PLAIN):
@@ -31,7 +32,7 @@ def test_both_compute_the_same_and_the_page_says_so(tmp_path: Path) -> None:
     # The same adapters on both sides.
     assert len({found["results"][name][0]["parameters"]["trained"] for name in ("rather", *run_images.PLAIN)}) == 1
     page = (tmp_path / "benchmarks.md").read_text()
-    assert "## Images" in page and "Filling the cache costs" in page
+    assert "## Images" in page and "### Tiny, 32 x 32 pixels" in page and "Filling the cache costs" in page
 
 
 def test_losses_that_differ_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +43,7 @@ def test_losses_that_differ_fail_the_run(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(run_images.PlainLoop, "loss", doubled)
     assert images.main([*TINY, "--out", str(tmp_path)]) == 1
-    failed = json.loads((tmp_path / "benchmarks" / "images.json").read_text())["failed"]
+    failed = json.loads((tmp_path / FILE).read_text())["failed"]
     assert "differ" in failed and "log 2" in failed
 
 

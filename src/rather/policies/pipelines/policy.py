@@ -30,6 +30,7 @@ from rather.policies.noising import DenoisingDraw, normal_numbers
 from rather.policies.pipelines import stored_noise
 from rather.policies.pipelines.architectures import Architecture, text_encoders
 from rather.policies.pipelines.buckets import Shape, nearest, shapes
+from rather.policies.pipelines.convolution import use_products
 from rather.policies.pipelines.files import ADAPTERS
 from rather.policies.pipelines.frozen import hold
 from rather.policies.pipelines.negative import WithNegative
@@ -106,8 +107,10 @@ class PipelinePolicy(DenoisingPolicy):
             self._latents.folder.name,
         ]
         self._fingerprint = network_fingerprint(network, *told, self._texts.folder.name)
-        if hasattr(network, "peft_config") and self.dtype != torch.float32:
-            hold(network, self.dtype)
+        if hasattr(network, "peft_config"):
+            if self.dtype != torch.float32:
+                hold(network, self.dtype)
+            use_products(network)
 
     @staticmethod
     def suited(settings: PolicySettings) -> PolicySettings:
