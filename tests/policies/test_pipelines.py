@@ -20,7 +20,7 @@ from rather.errors import UserError
 from rather.methods.registry import get
 from rather.policies.base import Batch
 from rather.policies.noising import Stored
-from rather.policies.pipelines import store
+from rather.policies.pipelines import convolution, store
 from rather.policies.pipelines.pixels import framed
 from rather.policies.registry import open_policy
 from rather.policies.settings import PolicySettings
@@ -348,6 +348,29 @@ def test_adapters_load_in_plain_diffusers_and_change_the_image(
     again = open_with(model=str(tmp_path / "model"), image_size=SIDE, precision="fp32", lora=True)
     assert torch.allclose(again.score(again.network, batch, draw).elements, moved, atol=1e-4)
     assert again.adapters_off(again.network) is None, "loaded adapters are no identity"
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_convolutions_as_products_change_no_number(
+    folders: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"model": folders[kind], "image_size": SIDE, "precision": "fp32", "lora": True, "lora_rank": 2}
+    plain = open_with(**told)
+    monkeypatch.setattr(convolution, "_MANY", 0)
+    monkeypatch.setattr(convolution, "_few_pixels", lambda x, channels: True)
+    ours, taken = open_with(**told), []
+    honest = convolution._neighbours
+    monkeypatch.setattr(convolution, "_neighbours", lambda x, side: taken.append(side) or honest(x, side))
+    batch = plain.collate(plain.encode(pairs()[:1]))
+    draw, found = plain.draw(batch, 0), []
+    for policy in (plain, ours):
+        elements = policy.score(policy.network, batch, draw).elements
+        weights = [p for p in policy.network.parameters() if p.requires_grad]
+        slopes = torch.autograd.grad(elements.mean(), weights, allow_unused=True)
+        found.append((elements.detach(), torch.cat([g.flatten() for g in slopes if g is not None])))
+    assert taken
+    for theirs, mine in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "sd3", "flux"])

@@ -1,7 +1,7 @@
 """Frozen convolutions of small images as one matrix product.
 
-torch's convolution on a processor brings the weights into an order of its own in every call, forward and backward. Where an
-image has fewer pixels than the layer has channels that takes longer than the convolution. Here
+torch's convolution on a processor brings the weights into an order of its own in every call, forward and backward. Where the
+images of a call have together less than half as many pixels as the layer has channels, that takes longer than the rest. Here
 
     y[o, p] = b[o] + sum over c, k of W[o, (c, k)] x[c, p + k]
 
@@ -36,7 +36,7 @@ class ProductConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         x = input
-        if x.device.type != "cpu" or x.dim() != 4 or 2 * x.numel() // x.shape[1] > self.out_channels:
+        if x.device.type != "cpu" or x.dim() != 4 or not _few_pixels(x, self.out_channels):
             return super().forward(x)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -49,6 +49,10 @@ def _fits(layer: nn.Conv2d) -> bool:
     plain = layer.groups == 1 and layer.stride == layer.dilation == (1, 1) and layer.padding_mode == "zeros"
     frozen = not any(p.requires_grad for p in layer.parameters())
     return same and plain and frozen and layer.weight.numel() >= _MANY and layer.weight.is_contiguous()
+
+
+def _few_pixels(x: Tensor, channels: int) -> bool:
+    return 2 * x.numel() // x.shape[1] <= channels
 
 
 class _Product(torch.autograd.Function):
