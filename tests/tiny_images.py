@@ -68,7 +68,7 @@ def _vae(channels: int, blocks: int = 3, **more: Any) -> Any:
     )
 
 
-def _tokenizer() -> Any:
+def clip_tokenizer() -> Any:
     """A tokenizer of the CLIP class, from a byte-level vocabulary."""
     from transformers import CLIPTokenizer
 
@@ -118,7 +118,7 @@ def tiny_clip(folder: Path) -> str:
         model = CLIPModel(config).eval()
     sizes: Any = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
     model.save_pretrained(str(folder))
-    CLIPProcessor(CLIPImageProcessor(**sizes), _tokenizer()).save_pretrained(str(folder))
+    CLIPProcessor(CLIPImageProcessor(**sizes), clip_tokenizer()).save_pretrained(str(folder))
     return str(folder)
 
 
@@ -161,7 +161,7 @@ def _sd(prediction: str = "epsilon") -> Any:
     return _class("StableDiffusionPipeline")(
         vae=_vae(4),
         text_encoder=_clip(),
-        tokenizer=_tokenizer(),
+        tokenizer=clip_tokenizer(),
         unet=_unet(16),
         scheduler=_ddim(prediction),
         safety_checker=None,
@@ -187,8 +187,8 @@ def _sdxl() -> Any:
         vae=_vae(4),
         text_encoder=_clip(),
         text_encoder_2=_clip(projection=True),
-        tokenizer=_tokenizer(),
-        tokenizer_2=_tokenizer(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         unet=unet,
         scheduler=_ddim(),
     )
@@ -217,9 +217,9 @@ def _sd3() -> Any:
         scheduler=_flow(shift=3.0),
         vae=_vae(4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=_clip(projection=True),
-        tokenizer=_tokenizer(),
+        tokenizer=clip_tokenizer(),
         text_encoder_2=_clip(projection=True),
-        tokenizer_2=_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         text_encoder_3=None,
         tokenizer_3=None,
     )
@@ -245,7 +245,7 @@ def _flux() -> Any:
         scheduler=_flow(use_dynamic_shifting=True),
         vae=_vae(4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=_clip(),
-        tokenizer=_tokenizer(),
+        tokenizer=clip_tokenizer(),
         text_encoder_2=_t5(),
         tokenizer_2=second,
         transformer=transformer,

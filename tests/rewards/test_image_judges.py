@@ -246,12 +246,6 @@ def test_what_is_no_clip_model_is_refused(folder: str, tmp_path: Path) -> None:
         rewards.judge(f"clip:{folder}?processors=x")
 
 
-def test_image_reward_is_refused_with_its_reason() -> None:
-    with pytest.raises(UserError, match="pickle") as caught:
-        rewards.judge("imagereward:any")
-    assert "pickscore" in (caught.value.fix or "")
-
-
 def test_judges_say_what_they_judge(folder: str) -> None:
     assert rewards.judge(f"clip:{folder}").judges == rewards.judge("checker:shapes").judges == "images"
     assert rewards.judge("length").judges == rewards.judge("checker:instructions").judges == "text"

@@ -20,7 +20,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="image runs: also score images that both models draw for held-out captions; clip:MODEL, "
-            "pickscore:MODEL, hps:MODEL, aesthetic:MODEL, checker:shapes"
+            "pickscore:MODEL, hps:MODEL, aesthetic:MODEL, imagereward:FOLDER, checker:shapes"
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="how many captions the judge sees drawn")] = 16,

@@ -47,17 +47,12 @@ KINDS = {
         "rather.rewards.clip:open_aesthetic",
         "aesthetic:MODEL: a linear head on an image's CLIP embedding, whatever its caption",
     ),
+    "imagereward": (
+        "rather.rewards.imagereward:open_imagereward",
+        "imagereward:FOLDER: a head on BLIP's reading of image and caption, its weights as safetensors",
+    ),
 }
 """Word before the colon -> (``module:function`` of what stands behind it, help)."""
-
-REFUSED = {
-    "imagereward": (
-        "its weights are published as a pickle (ImageReward.pt), which could run any code, and its network in no library "
-        "that reads safetensors",
-        "use pickscore or hps; what it said elsewhere can be a column of the data, margin",
-    )
-}
-"""Judges that are known and not opened -> (why, what to do instead)."""
 
 
 def judge(name: str) -> Judge:
@@ -71,9 +66,6 @@ def judge(name: str) -> Judge:
         module, _, function = KINDS[kind][0].partition(":")
         opener: Callable[[str], Judge] = getattr(import_module(module), function)
         return opener(rest)
-    if kind in REFUSED:
-        why, instead = REFUSED[kind]
-        raise UserError(why, where=f"judge {kind}", fix=instead)
     if Path(name).expanduser().is_dir() or "/" in name or name.startswith("reward:"):
         return load(name)
     known = [f"{word}:..." if ":" in text else word for word, (_, text) in KINDS.items()]

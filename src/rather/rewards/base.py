@@ -53,7 +53,7 @@ def require_suited(judge: Judge, responses: Sequence[Response]) -> None:
     images = all(map(is_image, responses))
     if judge.judges not in ("images" if images else "text", "any"):
         what = f"judges {judge.judges}, and the responses are {'images' if images else 'text'}"
-        fix = "judges of images: checker:shapes, clip:MODEL, pickscore, hps:MODEL, aesthetic:MODEL"
+        fix = "judges of images: checker:shapes, clip:MODEL, pickscore, hps:MODEL, aesthetic:MODEL, imagereward:FOLDER"
         raise UserError(what, where=f"--judge {judge.name}", fix=fix)
 
 

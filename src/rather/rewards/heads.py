@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from rather.errors import UserError
 
@@ -29,22 +30,26 @@ class LinearHead:
 
     @staticmethod
     def read(path: Path, width: int) -> LinearHead:
-        """From a safetensors file: every tensor ``*weight`` is a layer, in the order of the numbers in the names, with the
-        ``*bias`` of the same name (none: zero).
-
-        Args:
-            width: of what it is put on.
+        """From a safetensors file, see ``of``.
 
         Raises:
             UserError: it cannot be read, or its layers do not lead from ``width`` numbers to one.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        return LinearHead.of(read_tensors(path), width, str(path))
 
-        try:
-            found = {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"cannot be read as safetensors: {error}", where=str(path)) from None
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor], width: int, where: str) -> LinearHead:
+        """Every tensor ``*weight`` is a layer, in the order of the numbers in the names, with the ``*bias`` of the same name
+        (none: zero).
+
+        Args:
+            width: of what it is put on.
+            where: they came from.
+
+        Raises:
+            UserError: the layers do not lead from ``width`` numbers to one.
+        """
+        found = {name: tensor.double().numpy() for name, tensor in tensors.items()}
         names = sorted((name for name in found if name.endswith("weight")), key=_numbers)
         layers = []
         at = width
@@ -52,12 +57,27 @@ class LinearHead:
             weight = found[name]
             if weight.ndim != 2 or weight.shape[1] != at:
                 what = f"{name} is {' x '.join(map(str, weight.shape))}, but gets {at} numbers"
-                raise UserError(what, where=str(path), fix="give the head that was fitted to this CLIP model")
+                raise UserError(what, where=where, fix="give the head that was fitted to this model")
             at = len(weight)
             layers.append((weight, found.get(f"{name.removesuffix('weight')}bias", np.zeros(at))))
         if at != 1 or not layers:
-            raise UserError("its layers do not end in one number", where=str(path), fix="a head gives one score")
+            raise UserError("its layers do not end in one number", where=where, fix="a head gives one score")
         return LinearHead(layers)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Of a safetensors file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot be read as safetensors: {error}", where=str(path)) from None
 
 
 def _numbers(name: str) -> tuple[list[int], str]:
