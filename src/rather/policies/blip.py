@@ -52,7 +52,8 @@ class Blip:
         image = _part(tensors, "visual_encoder.", _IMAGE_NAMES)
         text = _part(tensors, "text_encoder.", [])
         try:
-            patches, (_, positions, width) = image["embeddings.patch_embedding.weight"], image[_POSITIONS].shape
+            patches = image["embeddings.patch_embedding.weight"]
+            _, positions, width = image["embeddings.position_embedding"].shape
             side = round((positions - 1) ** 0.5) * patches.shape[-1]
             seen = BlipVisionConfig(
                 image_size=side,
@@ -103,9 +104,6 @@ class Blip:
         return np.concatenate(found)
 
 
-_POSITIONS = "embeddings.position_embedding"
-
-
 def _part(tensors: Mapping[str, Tensor], prefix: str, names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     found = {}
     for name, tensor in tensors.items():
@@ -135,5 +133,5 @@ def _filled(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> nn
 
 
 def _missing(names: Sequence[str], where: str) -> UserError:
-    what = f"no BLIP model: {len(names)} tensors are not there, such as {names[0]}"
+    what = f"no BLIP model: {names[0]} is not there" + (f", nor {len(names) - 1} more" if len(names) > 1 else "")
     return UserError(what, where=where, fix="save all tensors of the checkpoint under their own names")
