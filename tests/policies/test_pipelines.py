@@ -350,6 +350,14 @@ def test_adapters_load_in_plain_diffusers_and_change_the_image(
     assert again.adapters_off(again.network) is None, "loaded adapters are no identity"
 
 
+def scores_and_slopes(policy: Any, batch: Any, draw: Any) -> tuple[Tensor, Tensor]:
+    """Elements' scores, and the gradient of their mean."""
+    elements = policy.score(policy.network, batch, draw).elements
+    weights = [p for p in policy.network.parameters() if p.requires_grad]
+    found = torch.autograd.grad(elements.mean(), weights, allow_unused=True)
+    return elements.detach(), torch.cat([g.flatten() for g in found if g is not None])
+
+
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_convolutions_as_products_change_no_number(
     folders: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
@@ -362,12 +370,8 @@ def test_convolutions_as_products_change_no_number(
     honest = convolution._neighbours
     monkeypatch.setattr(convolution, "_neighbours", lambda x, side: taken.append(side) or honest(x, side))
     batch = plain.collate(plain.encode(pairs()[:1]))
-    draw, found = plain.draw(batch, 0), []
-    for policy in (plain, ours):
-        elements = policy.score(policy.network, batch, draw).elements
-        weights = [p for p in policy.network.parameters() if p.requires_grad]
-        slopes = torch.autograd.grad(elements.mean(), weights, allow_unused=True)
-        found.append((elements.detach(), torch.cat([g.flatten() for g in slopes if g is not None])))
+    draw = plain.draw(batch, 0)
+    found = [scores_and_slopes(policy, batch, draw) for policy in (plain, ours)]
     assert taken
     for theirs, mine in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
@@ -392,10 +396,7 @@ def test_frozen_weights_are_held_in_the_type_of_the_products(folders: dict[str, 
 
     def scored(told: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         told.dtype = dtype
-        elements = told.score(told.network, batch, draw).elements
-        weights = [p for p in told.network.parameters() if p.requires_grad]
-        found = torch.autograd.grad(elements.mean(), weights, allow_unused=True)
-        return elements.detach(), torch.cat([g.flatten() for g in found if g is not None])
+        return scores_and_slopes(told, batch, draw)
 
     exact, usual, ours = (
         scored(plain, torch.float32),

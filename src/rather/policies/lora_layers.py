@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
+from rather.policies.precision import as_autocast
+
 
 def fuse(network: nn.Module) -> None:
     """Let all linear layers with adapters in ``network`` work as this module says, in place."""
@@ -35,9 +37,7 @@ class FusedLinear(Linear):
         if name is None:
             return super().forward(x, *args, **kwargs)
         base, first, second = self.get_base_layer(), self.lora_A[name], self.lora_B[name]
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _LowRank.apply(x, base.weight, base.bias, first.weight, second.weight, self.scaling[name])
+        return _LowRank.apply(as_autocast(x), base.weight, base.bias, first.weight, second.weight, self.scaling[name])
 
     def _alone(self) -> str | None:
         """The only adapter at work, where it is a plain one."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def compute_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
@@ -26,6 +26,12 @@ def has_native_bf16(device: torch.device) -> bool:
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, bool)() for name in checks)
     return device.type == "xpu"
+
+
+def as_autocast(x: Tensor) -> Tensor:
+    """``x`` in the type of autocast where that is on, as torch's own products take it."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 @contextmanager

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rather.policies.precision import as_autocast
+
 _MANY = 1 << 21
 """Weights of a layer that do not stay in a processor's cache; with fewer the order costs little."""
 
@@ -38,9 +40,7 @@ class ProductConv2d(nn.Conv2d):
         x = input
         if x.device.type != "cpu" or x.dim() != 4 or not _few_pixels(x, self.out_channels):
             return super().forward(x)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _Product.apply(x, self.weight, self.bias)
+        return _Product.apply(as_autocast(x), self.weight, self.bias)
 
 
 def _fits(layer: nn.Conv2d) -> bool:
@@ -75,7 +75,8 @@ class _Product(torch.autograd.Function):
         side = weight.shape[-1]
         parts = weight.to(above.dtype).flatten(1).t() @ above.transpose(0, 1).flatten(1)
         parts = parts.view(-1, side, side, number, height, width)
-        wide = parts.new_zeros(len(parts), number, height + side - 1, width + side - 1, dtype=_sums(above.dtype))
+        sums = torch.promote_types(above.dtype, torch.float32)
+        wide = parts.new_zeros(len(parts), number, height + side - 1, width + side - 1, dtype=sums)
         for i in range(side):
             for j in range(side):
                 wide[..., i : i + height, j : j + width] += parts[:, i, j]
@@ -92,7 +93,3 @@ def _neighbours(x: Tensor, side: int) -> Tensor:
     image, channel, row, column = wide.stride()
     shape, steps = (channels, side, side, number, height, width), (channel, row, column, image, row, column)
     return wide.as_strided(shape, steps).reshape(channels * side * side, -1)
-
-
-def _sums(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
