@@ -72,8 +72,7 @@ def weights() -> Tensors:
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """[positions, width] of one example, by heads."""
-    parts = (x.view(len(x), HEADS, -1).transpose(0, 1) for x in (queries, keys, values))
-    q, k, v = parts
+    q, k, v = (x.view(len(x), HEADS, -1).transpose(0, 1) for x in (queries, keys, values))
     weight = torch.softmax(q @ k.transpose(1, 2) / math.sqrt(WIDTH // HEADS), -1)
     return (weight @ v).transpose(0, 1).reshape(len(queries), WIDTH)
 

@@ -153,6 +153,7 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     import torch
     from transformers.utils import logging
 
+    from rather.policies.device import inference_device
     from rather.policies.models import load_causal_lm, load_tokenizer, resolve
     from rather.policies.pipelines.files import is_pipeline
     from rather.report.rescore import final_model
@@ -166,8 +167,8 @@ def voices(run: RunFolder, *, base: bool, seed: int) -> list[Voice]:
     if folder.startswith("reward:"):
         fix = "rather chat is for language models; rather.rewards.load opens this one"
         raise UserError("trained a reward model, which does not answer", where=str(run.path), fix=fix)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    device = inference_device()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     tokenizer = load_tokenizer(folder)
     loaded: Any = load_causal_lm(folder, dtype)
     model = loaded.to(device)

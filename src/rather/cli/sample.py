@@ -82,15 +82,15 @@ def sample(
         raise UserError(f"judges {judged_by.judges}, the model makes {needed}", where=f"--judge {judge}", fix=fix)
     left_out: Counter[str] = Counter()
     if images:
+        from rather.policies.device import inference_device
         from rather.policies.pipelines.opening import guide_away, open_image
         from rather.policies.settings import PolicySettings
-        from rather.rewards.opening import device
         from rather.sampling.tracked_images import ImageSampling, tracked_images
 
         pipeline = open_image(
             PolicySettings.model_validate({"model": model, "image_size": image_size, "precision": "fp32"})
         )
-        pipeline.network.to(device())
+        pipeline.network.to(inference_device())
         away = guide_away(pipeline, negative) if negative is not None else ""
         how = ImageSampling(n, steps or ImageSampling.steps, guidance, seed, away)
         found = tracked_images(pipeline, list(prompts), judged_by.score, out, how, judge=judge, left_out=left_out)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rather.errors import UserError
+from rather.policies.device import inference_device
 
 _BATCH = 16
 _HEAD = 64
@@ -80,7 +81,7 @@ class Blip:
             )
         except KeyError as error:
             raise _missing([str(error.args[0])], where) from None
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = inference_device()
         self.images = _filled(BlipVisionModel(seen), image, where).to(self.device)
         self.texts = _filled(BlipTextModel(read, add_pooling_layer=False), text, where).to(self.device)
         self.tokenizer, self.longest, self.width = tokenizer, longest, width

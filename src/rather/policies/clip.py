@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rather.errors import UserError
+from rather.policies.device import inference_device
 from rather.policies.models import load_pretrained, resolve
 
 _BATCH = 32
@@ -45,7 +46,7 @@ class Clip:
                 what, where=processor or model, fix="write MODEL?processor=FOLDER where it lies elsewhere"
             ) from error
         loaded: Any = load_pretrained(CLIPModel, found, torch.float32, adapter_trainable=False)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = inference_device()
         self.network = loaded.to(self.device)
         self.scale = float(self.network.logit_scale.detach().exp())
         self.width = int(self.network.config.projection_dim)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rather.policies.precision import product_dtype
+
 _CHUNK_BYTES = 1 << 26  # raw products of a chunk
 _BLOCK_ELEMENTS = {"cpu": 1 << 20}  # of a chunk, looked at together: 4 MB in float32, near a core's cache
 _BLOCK_ELEMENTS_ELSEWHERE = 1 << 23
@@ -78,7 +80,7 @@ def token_logps(
         [N] log-probabilities in nats, float32 (float64 for float64 input), and [N] entropies or ``None``.
     """
     if type(head) is nn.Linear and not _hooked(head):
-        dtype = _product_dtype(hidden)
+        dtype = product_dtype(hidden)
         rows = chunk or chunk_rows(head.weight.shape[0], dtype)
         # Asked here, as gradients are always off inside; without them nothing is kept and nothing extra computed.
         differentiate = torch.is_grad_enabled()
@@ -224,11 +226,6 @@ def _by_module(
     ]
     logps = torch.cat([p for p, _ in parts])
     return logps, torch.cat([e for _, e in parts]) if entropy else None
-
-
-def _product_dtype(hidden: Tensor) -> torch.dtype:
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
-from rather.policies.precision import as_autocast
+from rather.policies.precision import product_dtype
 
 
 def fuse(network: nn.Module) -> None:
@@ -37,7 +37,9 @@ class FusedLinear(Linear):
         if name is None:
             return super().forward(x, *args, **kwargs)
         base, first, second = self.get_base_layer(), self.lora_A[name], self.lora_B[name]
-        return _LowRank.apply(as_autocast(x), base.weight, base.bias, first.weight, second.weight, self.scaling[name])
+        return _LowRank.apply(
+            x.to(product_dtype(x)), base.weight, base.bias, first.weight, second.weight, self.scaling[name]
+        )
 
     def _alone(self) -> str | None:
         """The only adapter at work, where it is a plain one."""

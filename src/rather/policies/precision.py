@@ -28,10 +28,10 @@ def has_native_bf16(device: torch.device) -> bool:
     return device.type == "xpu"
 
 
-def as_autocast(x: Tensor) -> Tensor:
-    """``x`` in the type of autocast where that is on, as torch's own products take it."""
-    device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The type in which torch's own products take ``x``: that of autocast where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rather.policies.device import inference_device
 from rather.policies.encoders import is_encoder, load_encoder
 from rather.policies.models import load_causal_lm, load_tokenizer
 
@@ -26,7 +27,7 @@ class TextEmbedder:
         self.max_length = max_length
         self.tokenizer: Any = load_tokenizer(model)
         loaded: Any = load_encoder(model) if is_encoder(model) else load_causal_lm(model).base_model
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = inference_device()
         self.network = loaded.eval().to(self.device)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rather.errors import UserError
+from rather.policies.device import inference_device
 from rather.policies.pipelines.files import is_pipeline
 from rather.report import judged
 from rather.report.run_folder import RunFolder
@@ -71,7 +72,6 @@ def rescore(
         UserError: the run has no final model, there is no held-out data that its method can use, the method scores no
             data, or the judge cannot judge what the model makes.
     """
-    import torch
 
     from rather.methods.registry import get
     from rather.policies.registry import open_policy
@@ -91,7 +91,7 @@ def rescore(
         raise UserError(what, where=str(run.path), fix=fix)
     comparisons, name = _held_out(config, method, data)
     comparisons = comparisons[:limit]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = inference_device()
     initial = open_policy(_plain_settings(config, config.model))
     judged_by = _judge(judge, initial)
     final = open_policy(_plain_settings(config, model))

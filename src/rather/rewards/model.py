@@ -13,10 +13,10 @@ from rather.data.types import Comparison, Prompt, Response
 from rather.errors import UserError
 from rather.objectives.embedding import EMBEDDING, GATE, score_table
 from rather.objectives.scores import Scores
+from rather.policies.device import inference_device
 from rather.policies.reward import PREFIX, SPEC, RewardPolicy, open_reward
 from rather.policies.settings import PolicySettings
 from rather.rewards.base import TRAINED_BY, Judge, sigmoid
-from rather.rewards.opening import device
 
 
 class RewardJudge(Judge):
@@ -81,7 +81,7 @@ def open_folder(folder: Path) -> RewardJudge:
         fix = "give the model folder of a run of rather fit-reward"
         raise UserError(f"holds no reward model (no {SPEC})", where=str(folder), fix=fix)
     policy = open_reward(PolicySettings.model_validate({"model": f"{PREFIX}{at}"}))
-    policy.network.to(device())
+    policy.network.to(inference_device())
     return RewardJudge(policy, scale=_scale(at, policy), name=str(folder))
 
 

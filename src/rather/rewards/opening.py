@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rather.policies.device import inference_device
 from rather.policies.language import LanguagePolicy
 from rather.policies.settings import PolicySettings
 from rather.sampling.prompts import encode
@@ -19,7 +20,7 @@ def open_language_model(model: str, **settings: object) -> LanguagePolicy:
         settings: further ones of ``PolicySettings``.
     """
     policy = LanguagePolicy.load(PolicySettings.model_validate({"model": model, **settings}))
-    policy.network.eval().to(device())
+    policy.network.eval().to(inference_device())
     return policy
 
 
@@ -34,7 +35,3 @@ def next_logits(policy: LanguagePolicy, question: str, cue: str) -> torch.Tensor
     ids = encode(tokenizer, [{"role": "user", "content": question}] if chat else question + cue)
     at = next(policy.network.parameters()).device
     return policy.model(input_ids=torch.tensor([ids], device=at)).logits[0, -1].double()
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -141,8 +141,7 @@ class _Sampler:
 
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:
-            import torch
-
+            from rather.policies.device import inference_device
             from rather.policies.models import load_causal_lm, load_tokenizer
 
             tokenizer = load_tokenizer(self.settings.model)
@@ -150,5 +149,5 @@ class _Sampler:
                 fix = "a model tuned for chat writes rationales"
                 raise UserError("its tokenizer has no chat template", where=f"--model {self.settings.model}", fix=fix)
             model: Any = load_causal_lm(self.settings.model, self.settings.dtype)
-            self._loaded = model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+            self._loaded = model.to(inference_device()), tokenizer
         return self._loaded

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rather.policies.precision import as_autocast
+from rather.policies.precision import product_dtype
 
 _MANY = 1 << 21
 """Weights of a layer that do not stay in a processor's cache; with fewer the order costs little."""
@@ -40,7 +40,7 @@ class ProductConv2d(nn.Conv2d):
         x = input
         if x.device.type != "cpu" or x.dim() != 4 or not _few_pixels(x, self.out_channels):
             return super().forward(x)
-        return _Product.apply(as_autocast(x), self.weight, self.bias)
+        return _Product.apply(x.to(product_dtype(x)), self.weight, self.bias)
 
 
 def _fits(layer: nn.Conv2d) -> bool:
